@@ -1,0 +1,432 @@
+"""Every option of the contract, declared once.
+
+A field here is the whole truth about an option: name, type, bounds, default, label and help. The flag, the box in
+the form, the preset's schema and the row of docs/options.md are made from it. Names are the flags that users of
+`train_db_fixed` and its descendants know; they are unique over all sections, so a preset is one flat JSON object.
+
+Adding an option: one field with its `Shown(...)` and one sentence under it, and one line where it acts.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from trainer.contract.options import Option, Shown, options_of
+
+UCG_RATE = 0.06
+"""What a bare `--ucg` means: the contract's "6 % chance of dropping the caption for an image"."""
+
+Precision = Literal["float", "fp16", "bf16"]
+SaveFormat = Literal["ckpt", "safetensors", "diffusers", "diffusers_safetensors"]
+
+
+class Section(BaseModel):
+    """A titled group of options: frozen, no unknown keys, no NaN, an empty box is "not given"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    title: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_not_given(cls, values: Any) -> Any:
+        """An empty string leaves the default: forms and foreign presets write "" for "nothing"."""
+        if isinstance(values, Mapping):
+            return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
+        return values
+
+
+def _resolution(value: Any) -> Any:
+    """`512`, "512", "640,448" and "640 x 448" are all fine; the stored form is "W,H"."""
+    if isinstance(value, str):
+        text = value.lower().replace("x", ",").replace("×", ",").replace(" ", "")
+        parts = text.split(",")
+    elif isinstance(value, (list, tuple)):
+        parts = [str(part) for part in value]
+    else:
+        parts = [str(value)]
+    if len(parts) > 2 or not all(part.isdecimal() and part.isascii() for part in parts):
+        raise ValueError("write one number such as 512, or width,height such as 640,448")
+    sides = [int(part) for part in parts]
+    if not all(64 <= side <= 4096 for side in sides):
+        raise ValueError("each side must lie between 64 and 4096 pixels")
+    return f"{sides[0]},{sides[-1]}"
+
+
+def _face_range(value: Any) -> Any:
+    """ "low,high", two numbers above zero: the target side as a multiple of the face."""
+    if value is None:
+        return None
+    try:
+        low, high = (float(part) for part in str(value).split(","))
+    except ValueError:
+        raise ValueError("write two numbers such as 2.0,4.0") from None
+    if not 0 < low <= high:
+        raise ValueError("write the smaller number first; both must be above 0")
+    return f"{low:g},{high:g}"
+
+
+def _ucg(value: Any) -> Any:
+    """`--ucg` is a switch in the contract; `true` is its 6 %, a number is the rate itself."""
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        value = value.strip().lower() == "true"
+    if isinstance(value, bool):
+        return UCG_RATE if value else 0.0
+    return value
+
+
+class ModelSection(Section):
+    """The checkpoint that training starts from."""
+
+    title: ClassVar[str] = "Model"
+
+    pretrained_model_name_or_path: Annotated[str | None, Shown("Model", basic=True, look="model")] = None
+    """A .safetensors or .ckpt file, a Diffusers folder, or a hub name, which is downloaded only when you type one."""
+
+    v2: Annotated[bool, Shown("Model is 2.x", basic=True)] = False
+    """The model is a Stable Diffusion 2.x. It is also read from the file; a contradiction is named before the start."""
+
+    v_parameterization: Annotated[bool, Shown("Predicts v", basic=True)] = False
+    """The model predicts v and not the noise, as the 768-pixel models of 2.x do."""
+
+    vae: Annotated[str | None, Shown("Another VAE", look="file")] = None
+    """Encode images with this VAE, and write it into the result, in place of the one in the model."""
+
+
+class DataSection(Section):
+    """Folders of images and how captions are found beside them."""
+
+    title: ClassVar[str] = "Folders"
+
+    train_data_dir: Annotated[Path | None, Shown("Images", basic=True, look="folder")] = None
+    """The folder above the numbered folders (10_sks star), or the folder of captioned images."""
+
+    reg_data_dir: Annotated[Path | None, Shown("Regularization images", look="folder")] = None
+    """The folder above numbered folders with ordinary pictures of the class, which keep the model from forgetting it."""
+
+    fine_tuning: Annotated[bool, Shown("One folder with captions", basic=True)] = False
+    """Every image has its own caption file in one folder; without this, folder names say repeats and caption."""
+
+    dataset_repeats: Annotated[int, Field(ge=1, le=100_000), Shown("Repeats")] = 1
+    """How often each image is used in an epoch, for a folder with captions. Numbered folders carry their own number."""
+
+    caption_extension: Annotated[str, Shown("Caption files end in", basic=True)] = ".caption"
+    """The ending of caption files; many tools write .txt."""
+
+    @field_validator("caption_extension")
+    @classmethod
+    def _dotted(cls, value: str) -> str:
+        value = value.strip()
+        if "/" in value or "\\" in value:
+            raise ValueError("write only the ending, such as .txt")
+        return value if value.startswith(".") else f".{value}"
+
+
+class CaptionSection(Section):
+    """What happens to a caption each time it is used."""
+
+    title: ClassVar[str] = "Captions"
+
+    shuffle_caption: Annotated[bool, Shown("Shuffle tags")] = False
+    """Put the comma-separated parts of a caption into a new order each time it is used."""
+
+    ucg: Annotated[float, BeforeValidator(_ucg), Field(ge=0, le=1), Shown("Drop captions (UCG)", bare=UCG_RATE)] = 0.0
+    """The share of uses in which the caption is left out, so that the model also learns without one; 0.06 is usual."""
+
+    no_token_padding: Annotated[bool, Shown("Do not pad captions")] = False
+    """Pad captions only to the longest of their batch. Most models were trained with full padding: leave it off."""
+
+
+class ImageSection(Section):
+    """From an image on disk to the pixels that are learnt."""
+
+    title: ClassVar[str] = "Images"
+
+    resolution: Annotated[str, BeforeValidator(_resolution), Shown("Resolution", basic=True)] = "512,512"
+    """The size the model is at home at: one number, or width,height."""
+
+    enable_bucket: Annotated[bool, Shown("Use buckets", basic=True)] = False
+    """Keep each image's shape and train similar shapes together, instead of cutting all to one shape."""
+
+    min_bucket_reso: Annotated[int, Field(ge=64, le=4096), Shown("Shortest bucket side", unit="pixels")] = 256
+    """No bucket has a side shorter than this."""
+
+    max_bucket_reso: Annotated[int, Field(ge=64, le=4096), Shown("Longest bucket side", unit="pixels")] = 1024
+    """No bucket has a side longer than this."""
+
+    cache_latents: Annotated[bool, Shown("Cache latents", basic=True)] = False
+    """Encode every image once before the first step. Faster, and the VAE leaves the card."""
+
+    flip_aug: Annotated[bool, Shown("Flip at random", basic=True)] = False
+    """Mirror half of the images each time. Not for text, faces with a parting, or left-handed things."""
+
+    color_aug: Annotated[bool, Shown("Vary colours a little")] = False
+    """Small changes of hue, saturation and gamma, in about a third of the uses."""
+
+    random_crop: Annotated[bool, Shown("Random crop")] = False
+    """Cut a different part each time where the image does not fit its shape; without it, the middle."""
+
+    face_crop_aug_range: Annotated[str | None, BeforeValidator(_face_range), Shown("Crop around the face")] = None
+    """Two numbers such as 2.0,4.0: the picture's side in face sizes. The place is read from names like a_120_80_60_60.png."""
+
+    debug_dataset: Annotated[bool, Shown("Only show the batches")] = False
+    """Train nothing: write a contact sheet and a list of the first batches into the run folder, and end."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of `resolution`, in pixels."""
+        width, height = (int(side) for side in self.resolution.split(","))
+        return width, height
+
+    @property
+    def face_range(self) -> tuple[float, float] | None:
+        """`face_crop_aug_range` as numbers."""
+        if self.face_crop_aug_range is None:
+            return None
+        low, high = (float(part) for part in self.face_crop_aug_range.split(","))
+        return low, high
+
+
+class LengthSection(Section):
+    """How long training goes on and what one step is."""
+
+    title: ClassVar[str] = "Length and batches"
+
+    max_train_epochs: Annotated[int | None, Field(ge=1, le=1_000_000), Shown("Epochs", basic=True)] = None
+    """One epoch shows every image as often as its repeats. Give this or the steps."""
+
+    max_train_steps: Annotated[int | None, Field(ge=1, le=100_000_000), Shown("Steps", basic=True)] = 1600
+    """How many times the weights are changed in all. Give this or the epochs."""
+
+    train_batch_size: Annotated[int, Field(ge=1, le=1024), Shown("Batch size", basic=True)] = 1
+    """Images learnt together in one step, on each card."""
+
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024), Shown("Batches gathered for a step")] = 1
+    """Add up the gradients of this many batches before each step: a larger batch in the same memory."""
+
+    prior_loss_weight: Annotated[float, Field(ge=0, le=100), Shown("Weight of regularization images")] = 1.0
+    """How much regularization images count beside the others."""
+
+    seed: Annotated[int | None, Field(ge=0, le=2**32 - 1), Shown("Seed")] = None
+    """The same seed on the same machine gives the same run. Without one, a new one is drawn and noted in the run."""
+
+
+class RateSection(Section):
+    """Optimizer and learning rate."""
+
+    title: ClassVar[str] = "Learning rate"
+
+    learning_rate: Annotated[float, Field(gt=0, le=1), Shown("Learning rate", basic=True)] = 2e-6
+    """How far each step moves. Too high forgets, too low learns nothing."""
+
+    lr_scheduler: Annotated[
+        Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"],
+        Shown(
+            "Schedule",
+            basic=True,
+            words={
+                "constant": "Constant",
+                "constant_with_warmup": "Constant with warm-up",
+                "linear": "Linear",
+                "cosine": "Cosine",
+                "cosine_with_restarts": "Cosine with restarts",
+                "polynomial": "Polynomial",
+            },
+        ),
+    ] = "constant"
+    """How the learning rate moves over the run."""
+
+    lr_warmup_steps: Annotated[float, Field(ge=0, le=100_000_000), Shown("Warm-up", basic=True, unit="steps")] = 0
+    """Steps over which the rate rises from zero; below 1 it is a share of all steps."""
+
+    optimizer_type: Annotated[
+        Literal["AdamW", "AdamW8bit"], Shown("Optimizer", words={"AdamW8bit": "AdamW, 8-bit"})
+    ] = "AdamW"
+    """What moves the weights. The 8-bit one needs a quarter of the memory for its state."""
+
+    use_8bit_adam: Annotated[bool, Shown("8-bit Adam")] = False
+    """The older name for the 8-bit AdamW."""
+
+    max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000), Shown("Clip gradients at")] = 1.0
+    """Longer gradients are shortened to this length; 0 leaves them as they are."""
+
+    @field_validator("lr_warmup_steps")
+    @classmethod
+    def _whole_above_one(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError("write a whole number of steps, or a share below 1")
+        return value
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether the optimizer keeps its state in 8 bits, by either name."""
+        return self.use_8bit_adam or self.optimizer_type == "AdamW8bit"
+
+
+class NetworkSection(Section):
+    """Which networks are trained, and how the text encoder is read."""
+
+    title: ClassVar[str] = "What is trained"
+
+    unetonly: Annotated[bool, Shown("Train only the U-Net")] = False
+    """Leave the text encoder as it is: less memory, and words keep their meaning."""
+
+    encoderonly: Annotated[bool, Shown("Train only the text encoder")] = False
+    """Leave the U-Net as it is and teach only the words."""
+
+    stop_text_encoder_training: Annotated[int | None, Field(ge=-1), Shown("Stop the text encoder at", unit="steps")] = None
+    """Train the text encoder up to this step and freeze it then; 0 or -1 never trains it."""
+
+    clip_skip: Annotated[int | None, Field(ge=1, le=12), Shown("Clip skip")] = None
+    """Read the text encoder this many layers before its end, then its final norm; 2 for many anime models of 1.x."""
+
+    use_ema: Annotated[bool, Shown("Average the weights (EMA)", basic=True)] = False
+    """Save a moving average of the weights, which is calmer than the last step's. It is kept in the computer's memory."""
+
+
+class SaveSection(Section):
+    """What is written, where and how often."""
+
+    title: ClassVar[str] = "Saves"
+
+    output_dir: Annotated[Path | None, Shown("Folder", basic=True, look="folder")] = None
+    """Where trained models are written. It is made where it does not exist."""
+
+    output_name: Annotated[str | None, Field(max_length=100), Shown("Name", basic=True)] = None
+    """The file name of the trained model, without its ending; without one: last, and epoch-000001 in between."""
+
+    save_every_n_epochs: Annotated[int | None, Field(ge=1), Shown("Save every", basic=True, unit="epochs")] = None
+    """Write a model each time this many epochs are done; the last one is always written."""
+
+    save_precision: Annotated[
+        Precision | None, Shown("Precision", basic=True, words={"float": "fp32, full", "fp16": "fp16, half", "bf16": "bf16, half"})
+    ] = None
+    """How numbers are written. fp16 has half the size and no visible difference; not given: fp32."""
+
+    save_model_as: Annotated[
+        SaveFormat | None,
+        Shown(
+            "Format",
+            basic=True,
+            words={
+                "safetensors": "One .safetensors file",
+                "ckpt": "One .ckpt file",
+                "diffusers": "Diffusers folder, .bin",
+                "diffusers_safetensors": "Diffusers folder",
+            },
+        ),
+    ] = None
+    """What is written; not given: the same kind as the model that training started from."""
+
+    use_safetensors: Annotated[bool, Shown("Write .safetensors")] = False
+    """Write .safetensors in place of .ckpt where a single file or a folder is written without a format chosen above."""
+
+    save_state: Annotated[bool, Shown("Save states to resume")] = False
+    """Beside each saved model, write all that is needed to go on from there. A stopped run always writes one."""
+
+    resume: Annotated[Path | None, Shown("Resume from", look="folder")] = None
+    """A state folder of an earlier run: training goes on from its step, with steps and epochs as totals."""
+
+    @field_validator("output_name")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        if value is not None and (value in (".", "..") or any(c in '/\\:*?"<>|' or ord(c) < 32 for c in value)):
+            raise ValueError('a file name cannot hold / \\ : * ? " < > |')
+        return value
+
+
+class SampleSection(Section):
+    """Pictures drawn while training."""
+
+    title: ClassVar[str] = "Samples"
+
+    sample_prompts: Annotated[str | None, Shown("Prompts", basic=True, look="lines")] = None
+    """One prompt a line, or a .txt file with them. At the end: --n unwanted words --w width --h height --d seed --s steps --l scale."""
+
+    sample_every_n_steps: Annotated[int | None, Field(ge=1), Shown("Sample every", unit="steps")] = None
+    """Draw the prompts each time this many steps are done."""
+
+    sample_every_n_epochs: Annotated[int | None, Field(ge=1), Shown("Sample every", basic=True, unit="epochs")] = None
+    """Draw the prompts at the end of every so many epochs."""
+
+    sample_at_first: Annotated[bool, Shown("Sample before the first step", basic=True)] = False
+    """The baseline to compare with."""
+
+
+class HardwareSection(Section):
+    """Memory against speed."""
+
+    title: ClassVar[str] = "Memory and speed"
+
+    mixed_precision: Annotated[
+        Literal["no", "fp16", "bf16"],
+        Shown("Mixed precision", basic=True, words={"no": "off, fp32", "fp16": "fp16", "bf16": "bf16"}),
+    ] = "no"
+    """Compute in half precision: less memory, more speed. bf16 for cards from the 30 series on, fp16 for older ones."""
+
+    gradient_checkpointing: Annotated[bool, Shown("Gradient checkpointing", basic=True)] = False
+    """Compute parts of the forward pass twice and keep less in memory: about a quarter slower, far less memory."""
+
+    xformers: Annotated[bool, Shown("xformers attention")] = False
+    """Use xformers for attention where it is installed and runs on this device."""
+
+    mem_eff_attn: Annotated[bool, Shown("Attention in slices")] = False
+    """Compute attention in slices: slow, and the least memory on old cards."""
+
+    sdpa: Annotated[bool, Shown("PyTorch's own attention")] = True
+    """The fast attention of PyTorch, used where neither xformers nor slices are chosen; off: the plain formula."""
+
+    max_data_loader_n_workers: Annotated[int | None, Field(ge=0, le=64), Shown("Loading processes")] = None
+    """Processes that read images; not given: none with cached latents, else up to 4. The batches are the same with any number."""
+
+
+class LoggingSection(Section):
+    """TensorBoard."""
+
+    title: ClassVar[str] = "Logging"
+
+    logging_dir: Annotated[Path | None, Shown("TensorBoard folder", look="folder")] = None
+    """Also write the curves for TensorBoard into a dated folder in here."""
+
+    log_prefix: Annotated[str | None, Field(max_length=100), Shown("Prefix of the dated folder")] = None
+    """Stands before the date in the name of the TensorBoard folder."""
+
+
+class TrainingConfig(BaseModel):
+    """All options of one training run, frozen. `flat` and `from_flat` go to and from one flat mapping."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    length: LengthSection = LengthSection()
+    rate: RateSection = RateSection()
+    images: ImageSection = ImageSection()
+    captions: CaptionSection = CaptionSection()
+    networks: NetworkSection = NetworkSection()
+    saves: SaveSection = SaveSection()
+    samples: SampleSection = SampleSection()
+    hardware: HardwareSection = HardwareSection()
+    logging: LoggingSection = LoggingSection()
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> Self:
+        """Build from option name -> value; raises pydantic's ValidationError, and KeyError for an unknown name."""
+        nested: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            nested.setdefault(OPTIONS[name].section, {})[name] = value
+        return cls.model_validate(nested)
+
+    def flat(self) -> dict[str, Any]:
+        """Option name -> JSON-ready value, in the order of declaration."""
+        nested = self.model_dump(mode="json")
+        return {name: nested[option.section][name] for name, option in OPTIONS.items()}
+
+    def changed(self) -> dict[str, Any]:
+        """The options that differ from their defaults, JSON-ready."""
+        return {name: value for name, value in self.flat().items() if value != DEFAULTS[name]}
+
+
+OPTIONS: dict[str, Option] = options_of(TrainingConfig)
+DEFAULTS: dict[str, Any] = TrainingConfig().flat()

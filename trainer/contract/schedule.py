@@ -1,0 +1,56 @@
+"""The learning rate of each step: a pure function of the options, the step and the number of steps.
+
+The trainer sets what `rate_at` says before each optimizer step, and the page draws `curve` from the same function.
+Steps are optimizer steps from 0, whatever the number of processes or of gathered batches.
+"""
+
+import math
+
+from trainer.contract.config import RateSection
+
+POLYNOMIAL_END = 1e-7
+"""The rate at which `polynomial` ends, as in diffusers' schedule of that name."""
+
+CURVE_POINTS = 200
+
+
+def warmup_steps(rate: RateSection, total_steps: int) -> int:
+    """The length of the warm-up in steps; a value below 1 is a share of the whole run."""
+    if rate.lr_warmup_steps < 1:
+        return round(rate.lr_warmup_steps * total_steps)
+    return int(rate.lr_warmup_steps)
+
+
+def rate_at(rate: RateSection, step: int, total_steps: int) -> float:
+    """The learning rate that optimizer step `step` (from 0) uses.
+
+    From 0 it rises in a straight line over the warm-up. Behind the last step every schedule stays where it ended, so
+    that a run that goes on past its plan never sees the rate rise again.
+    """
+    warmup = warmup_steps(rate, total_steps)
+    if step < warmup:
+        return rate.learning_rate * (step / warmup)
+    done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+    if rate.lr_scheduler == "polynomial":
+        end = min(POLYNOMIAL_END, rate.learning_rate)
+        return (rate.learning_rate - end) * (1 - done) + end
+    return rate.learning_rate * _share(rate.lr_scheduler, done)
+
+
+def curve(rate: RateSection, total_steps: int, points: int = CURVE_POINTS) -> list[float]:
+    """The rate at up to `points` evenly spaced steps, the first at step 0 and the last at `total_steps`."""
+    count = max(2, min(points, total_steps + 1))
+    steps = [round(index * total_steps / (count - 1)) for index in range(count)]
+    return [rate_at(rate, step, total_steps) for step in steps]
+
+
+def _share(name: str, done: float) -> float:
+    """The share of the full rate when `done` (0 to 1) of the way after the warm-up is gone."""
+    if name in ("constant", "constant_with_warmup"):
+        return 1.0
+    if name == "linear":
+        return 1.0 - done
+    if name in ("cosine", "cosine_with_restarts"):
+        # One cycle of restarts is the plain cosine.
+        return 0.5 * (1.0 + math.cos(math.pi * done))
+    raise AssertionError(f"the schedule {name} has no formula")
