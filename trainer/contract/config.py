@@ -82,7 +82,7 @@ class ModelSection(Section):
     title: ClassVar[str] = "Model"
 
     pretrained_model_name_or_path: Annotated[str | None, Shown("Model", basic=True, look="model")] = None
-    """A .safetensors or .ckpt file, a Diffusers folder, or a hub name, which is downloaded only when you type one."""
+    """A .safetensors or .ckpt file, a Diffusers folder, or a hub name, downloaded only when you type one."""
 
     v2: Annotated[bool, Shown("Model is 2.x", basic=True)] = False
     """The model is a Stable Diffusion 2.x. It is also read from the file; a contradiction is named before the start."""
@@ -103,7 +103,7 @@ class DataSection(Section):
     """The folder above the numbered folders (10_sks star), or the folder of captioned images."""
 
     reg_data_dir: Annotated[Path | None, Shown("Regularization images", look="folder")] = None
-    """The folder above numbered folders with ordinary pictures of the class, which keep the model from forgetting it."""
+    """The folder above numbered folders with ordinary pictures of the class, which keep it from being forgotten."""
 
     fine_tuning: Annotated[bool, Shown("One folder with captions", basic=True)] = False
     """Every image has its own caption file in one folder; without this, folder names say repeats and caption."""
@@ -168,7 +168,7 @@ class ImageSection(Section):
     """Cut a different part each time where the image does not fit its shape; without it, the middle."""
 
     face_crop_aug_range: Annotated[str | None, BeforeValidator(_face_range), Shown("Crop around the face")] = None
-    """Two numbers such as 2.0,4.0: the picture's side in face sizes. The place is read from names like a_120_80_60_60.png."""
+    """Two numbers such as 2.0,4.0: the picture's side in face sizes. Names like a_120_80_60_60.png say where it is."""
 
     debug_dataset: Annotated[bool, Shown("Only show the batches")] = False
     """Train nothing: write a contact sheet and a list of the first batches into the run folder, and end."""
@@ -275,14 +275,16 @@ class NetworkSection(Section):
     encoderonly: Annotated[bool, Shown("Train only the text encoder")] = False
     """Leave the U-Net as it is and teach only the words."""
 
-    stop_text_encoder_training: Annotated[int | None, Field(ge=-1), Shown("Stop the text encoder at", unit="steps")] = None
+    stop_text_encoder_training: Annotated[int | None, Field(ge=-1), Shown("Stop the text encoder at", unit="steps")] = (
+        None
+    )
     """Train the text encoder up to this step and freeze it then; 0 or -1 never trains it."""
 
     clip_skip: Annotated[int | None, Field(ge=1, le=12), Shown("Clip skip")] = None
     """Read the text encoder this many layers before its end, then its final norm; 2 for many anime models of 1.x."""
 
     use_ema: Annotated[bool, Shown("Average the weights (EMA)", basic=True)] = False
-    """Save a moving average of the weights, which is calmer than the last step's. It is kept in the computer's memory."""
+    """Save a moving average of the weights, calmer than the last step's. It is kept in the computer's memory."""
 
 
 class SaveSection(Section):
@@ -300,7 +302,8 @@ class SaveSection(Section):
     """Write a model each time this many epochs are done; the last one is always written."""
 
     save_precision: Annotated[
-        Precision | None, Shown("Precision", basic=True, words={"float": "fp32, full", "fp16": "fp16, half", "bf16": "bf16, half"})
+        Precision | None,
+        Shown("Precision", basic=True, words={"float": "fp32, full", "fp16": "fp16, half", "bf16": "bf16, half"}),
     ] = None
     """How numbers are written. fp16 has half the size and no visible difference; not given: fp32."""
 
@@ -342,7 +345,8 @@ class SampleSection(Section):
     title: ClassVar[str] = "Samples"
 
     sample_prompts: Annotated[str | None, Shown("Prompts", basic=True, look="lines")] = None
-    """One prompt a line, or a .txt file with them. At the end: --n unwanted words --w width --h height --d seed --s steps --l scale."""
+    """One prompt a line, or a .txt file. At the end: --n unwanted words --w width --h height --d seed --s steps
+    --l scale."""
 
     sample_every_n_steps: Annotated[int | None, Field(ge=1), Shown("Sample every", unit="steps")] = None
     """Draw the prompts each time this many steps are done."""
@@ -378,7 +382,7 @@ class HardwareSection(Section):
     """The fast attention of PyTorch, used where neither xformers nor slices are chosen; off: the plain formula."""
 
     max_data_loader_n_workers: Annotated[int | None, Field(ge=0, le=64), Shown("Loading processes")] = None
-    """Processes that read images; not given: none with cached latents, else up to 4. The batches are the same with any number."""
+    """Processes that read images; not given: none with cached latents, else up to 4. Batches stay the same."""
 
 
 class LoggingSection(Section):

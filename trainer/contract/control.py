@@ -26,11 +26,16 @@ def send(path: Path, wish: Wish) -> None:
 
 
 class WishReader:
-    """Reads wishes that were sent since the last call. Wishes older than the reader belong to an earlier process."""
+    """Reads wishes that were sent since the last call. Wishes older than the reader belong to an earlier process.
 
-    def __init__(self, path: Path) -> None:
+    With `since` (seconds since 1970) the wishes from that moment on count instead, so that a click on Stop is heard
+    that came while the trainer was still loading: give it the create_time of the identity in launch.json.
+    """
+
+    def __init__(self, path: Path, since: float | None = None) -> None:
         self._path = path
-        self._offset = path.stat().st_size if path.exists() else 0
+        self._since = 0.0 if since is None else since
+        self._offset = path.stat().st_size if since is None and path.exists() else 0
 
     def read(self) -> list[Wish]:
         """New wishes, oldest first; what is not a known wish is passed over."""
@@ -47,9 +52,10 @@ class WishReader:
         wishes: list[Wish] = []
         for line in block[:end].splitlines():
             try:
-                wish = json.loads(line).get("wish")
+                record = json.loads(line)
+                wish, sent = record.get("wish"), record.get("time", 0.0)
             except (ValueError, AttributeError):
                 continue
-            if wish in WISHES:
+            if wish in WISHES and sent >= self._since:
                 wishes.append(wish)
         return wishes

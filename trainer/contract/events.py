@@ -69,7 +69,7 @@ class Planned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stepped(Event):
-    """One optimizer step is done. The learning rates are those that the step used, by group ("unet", "text_encoder")."""
+    """One optimizer step is done. Learning rates are those that the step used, by group (unet, text_encoder)."""
 
     type: ClassVar[str] = "stepped"
     step: int

@@ -37,7 +37,7 @@ def identity_of(pid: int | None = None) -> Identity:
 
 def is_alive(identity: Identity) -> bool:
     """Whether this very process still runs. A process that ended and waits to be collected (zombie) does not."""
-    if identity.boot_id != _boot_id():
+    if not is_of_this_boot(identity):
         return False
     if identity.ticks is not None:
         state = _linux_state(identity.pid)
@@ -48,6 +48,11 @@ def is_alive(identity: Identity) -> bool:
         return abs(process.create_time() - identity.create_time) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def is_of_this_boot(identity: Identity) -> bool:
+    """Whether the machine was not started anew since that process. Where the system has no boot id, True."""
+    return identity.boot_id == _boot_id()
 
 
 def write_identity(path: Path, pid: int | None = None) -> Identity:

@@ -92,7 +92,7 @@ def read_job(path: Path) -> Job | list[Problem]:
     """The job in a job.json, checked again by the first two gates."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        options = record["options"]
+        options = dict(record["options"])
     except (OSError, ValueError, KeyError, TypeError):
         return [Problem("value.job", f"{path} is no job that can be read. Start the run again from the page.")]
     if record.get("schema", 0) > SCHEMA:
@@ -116,9 +116,7 @@ def absolute_paths(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
         if option is None or not isinstance(value, (str, Path)) or not str(value).strip():
             continue
         path = Path(os.path.expanduser(str(value).strip()))
-        if option.kind == "path":
-            result[name] = str(Path(os.path.abspath(base / path)))
-        elif option.shown.look in ("model", "file") and _exists(base / path):
+        if option.kind == "path" or option.shown.look in ("model", "file") and _exists(base / path):
             result[name] = str(Path(os.path.abspath(base / path)))
     return result
 

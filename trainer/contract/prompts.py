@@ -35,7 +35,9 @@ def parse_prompts(text: str | None) -> tuple[list[Prompt], list[Problem]]:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError):
-            return [], [_problem("file", f"The file of prompts {path} cannot be read. Choose another, or write them here.")]
+            return [], [
+                _problem("file", f"The file of prompts {path} cannot be read. Choose another, or write them here.")
+            ]
     prompts: list[Prompt] = []
     problems: list[Problem] = []
     for number, line in enumerate(text.splitlines(), start=1):

@@ -23,7 +23,13 @@ def option_table() -> str:
         "Hyphens and underscores are the same in a flag; a switch stands bare or with true/false.",
     ]
     for title, options in groupby(OPTIONS.values(), key=lambda option: option.title):
-        lines += ["", f"## {title}", "", "| option | label | values | default | what it does |", "|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| option | label | values | default | what it does |",
+            "|---|---|---|---|---|",
+        ]
         lines += [_row(option) for option in options]
     return "\n".join(lines) + "\n"
 
