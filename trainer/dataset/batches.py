@@ -1,0 +1,137 @@
+"""Which images are learnt together, in which order: a pure function of (seed, epoch).
+
+Entries come in; for each epoch a list of batches of uses goes out. A batch never mixes sizes, short last batches are
+kept, and every epoch has the same number of batches. All randomness of a run is drawn here through `rng`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from trainer.contract.config import ImageSection
+from trainer.dataset.buckets import Size, assign, sizes_of
+from trainer.dataset.captions import Entry
+from trainer.dataset.regularization import Pool
+
+
+class Purpose(IntEnum):
+    """What a random number is for: streams of different purposes never meet."""
+
+    ORDER = 0
+    POOL = 1
+    PIXELS = 2
+    CAPTION = 3
+    LATENT = 4
+    NOISE = 5
+    TIMESTEP = 6
+
+
+def rng(seed: int, epoch: int, index: int, purpose: Purpose) -> np.random.Generator:
+    """The generator for one purpose of one use in one epoch, the same on every machine, worker and process."""
+    return np.random.default_rng([seed, epoch, index, int(purpose)])
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use of one image in an epoch. `index` is unique in the epoch; a training image has the same ones in all."""
+
+    entry: Entry
+    bucket: Size
+    index: int
+
+
+class Batches:
+    """The batches of every epoch of a job.
+
+    Training images are used as often as their repeats. Regularization images, where there are any, are used as often
+    as all training images together, drawn from the whole pool (see `Pool`). Where that draw gives an epoch fewer
+    batches than another, its largest batches are halved until the numbers agree, so that an epoch has one length.
+    """
+
+    def __init__(self, entries: Sequence[Entry], images: ImageSection, batch_size: int, seed: int) -> None:
+        self._entries = list(entries)
+        self.batch_size = batch_size
+        self._seed = seed
+        self.sizes = sizes_of(images)
+        buckets = _bucket_numbers(self._entries, self.sizes)
+        repeats = np.array([entry.repeats for entry in self._entries], dtype=np.int64)
+        is_reg = np.array([entry.regularization for entry in self._entries], dtype=bool)
+        numbers = np.arange(len(self._entries))
+        self._train = np.repeat(numbers[~is_reg], repeats[~is_reg])
+        self._bucket_of = buckets
+        self._train_counts = np.bincount(buckets[self._train], minlength=len(self.sizes))
+        self._pool = Pool(numbers[is_reg], repeats[is_reg], buckets[is_reg], rng(seed, 0, 0, Purpose.POOL))
+        self.reg_uses_per_epoch = len(self._train) if self._pool.size else 0
+        self.per_epoch = int(_ceil(self._train_counts + self._possible_reg_counts(), batch_size).sum(axis=1).max())
+
+    @property
+    def uses_per_epoch(self) -> int:
+        """Training and regularization uses together."""
+        return len(self._train) + self.reg_uses_per_epoch
+
+    def bucket_of(self, entry_number: int) -> Size:
+        """The bucket of the entry at this place of the list of entries."""
+        return self.sizes[self._bucket_of[entry_number]]
+
+    def batch_sizes(self, epoch: int) -> list[list[int]]:
+        """For each of `sizes`, the sizes of its batches in an epoch: full ones, a short last one, halves."""
+        counts = self._train_counts + self._reg_counts(epoch)
+        sizes = [_cut(int(count), self.batch_size) for count in counts]
+        for _ in range(self.per_epoch - sum(map(len, sizes))):
+            fullest = max((row for row in sizes if row), key=max)
+            place = fullest.index(max(fullest))
+            half = fullest[place] // 2
+            fullest[place : place + 1] = [fullest[place] - half, half]
+        assert sum(map(len, sizes)) == self.per_epoch and all(size > 0 for row in sizes for size in row)
+        return sizes
+
+    def epoch(self, number: int) -> list[tuple[Use, ...]]:
+        """The batches of one epoch (counted from 0), in order."""
+        chosen = np.concatenate([self._train, self._drawn(number)])
+        buckets = self._bucket_of[chosen]
+        order = rng(self._seed, number, 0, Purpose.ORDER)
+        batches: list[tuple[Use, ...]] = []
+        for bucket, sizes in enumerate(self.batch_sizes(number)):
+            indices = order.permutation(np.flatnonzero(buckets == bucket))
+            start = 0
+            for size in sizes:
+                part = indices[start : start + size]
+                start += size
+                batches.append(tuple(Use(self._entries[chosen[i]], self.sizes[bucket], int(i)) for i in part))
+            assert start == len(indices)
+        return [batches[i] for i in order.permutation(len(batches))]
+
+    def _reg_counts(self, epoch: int) -> np.ndarray:
+        return np.bincount(self._bucket_of[self._drawn(epoch)], minlength=len(self.sizes))
+
+    def _drawn(self, epoch: int) -> np.ndarray:
+        return self._pool.draw(epoch * self.reg_uses_per_epoch, self.reg_uses_per_epoch)
+
+    def _possible_reg_counts(self) -> np.ndarray:
+        """Regularization uses by bucket in every epoch that can be: [1 or more, buckets]."""
+        if not self.reg_uses_per_epoch:
+            return np.zeros((1, len(self.sizes)), dtype=np.int64)
+        return self._pool.window_counts(self.reg_uses_per_epoch, len(self.sizes))
+
+
+def _bucket_numbers(entries: Sequence[Entry], sizes: list[Size]) -> np.ndarray:
+    number_of = {size: number for number, size in enumerate(sizes)}
+    known: dict[Size, int] = {}
+    numbers = np.empty(len(entries), dtype=np.int64)
+    for place, entry in enumerate(entries):
+        size = entry.picture.width, entry.picture.height
+        if size not in known:
+            known[size] = number_of[assign(*size, sizes)]
+        numbers[place] = known[size]
+    return numbers
+
+
+def _ceil(counts: np.ndarray, batch_size: int) -> np.ndarray:
+    return -(-counts // batch_size)
+
+
+def _cut(count: int, batch_size: int) -> list[int]:
+    full, rest = divmod(count, batch_size)
+    return [batch_size] * full + ([rest] if rest else [])

@@ -1,0 +1,136 @@
+"""The plan: how many batches, steps and epochs a job has, and when it saves and samples.
+
+Made from the config and the entries by the same code for the page, for `python -m trainer plan` and for the loop, so
+that what is promised is what happens. A step is one change of the weights, whatever the number of processes.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.contract.config import TrainingConfig
+from trainer.dataset.batches import Batches
+from trainer.dataset.buckets import Size
+from trainer.dataset.captions import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRow:
+    """One bucket in an epoch (the first one, where regularization images vary between epochs)."""
+
+    size: Size
+    images: int
+    """Files of training images in this bucket."""
+    uses: int
+    """Training and regularization uses in an epoch."""
+    batches: int
+    missing_to_fill: int
+    """Uses that would fill the last batches; 0 where all are full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that can be counted before the start. Steps and epochs are totals, also for a resumed run."""
+
+    images: int
+    """Files of training images."""
+    reg_images: int
+    """Files of regularization images."""
+    captions_found: int
+    """Training images with a caption file of their own."""
+    uses_per_epoch: int
+    """Images shown in an epoch, with repeats, training and regularization together."""
+    reg_uses_per_epoch: int
+    buckets: tuple[BucketRow, ...]
+    batch_size: int
+    images_per_step: int
+    """Batch size x processes x gathered batches: what a full step learns from."""
+    batches_per_epoch: int
+    steps_per_epoch: int
+    epochs: int
+    """Epochs begun; the last one is cut short where the steps end before it does."""
+    total_steps: int
+    save_every_n_epochs: int | None
+    sample_every_n_steps: int | None
+    sample_every_n_epochs: int | None
+    sample_at_first: bool
+
+    @property
+    def saves(self) -> list[tuple[int, int]]:
+        """(epoch, step) of every save, epochs counted from 1: every n-th but the final one, then the final one."""
+        every = self.save_every_n_epochs
+        between = range(every, self.epochs, every) if every else range(0)
+        return [(epoch, epoch * self.steps_per_epoch) for epoch in between] + [(self.epochs, self.total_steps)]
+
+    @property
+    def save_count(self) -> int:
+        """How many models are written, without listing them."""
+        every = self.save_every_n_epochs
+        return 1 + (len(range(every, self.epochs, every)) if every else 0)
+
+    @property
+    def samples(self) -> list[int]:
+        """The steps after which samples are drawn, 0 being the baseline."""
+        steps: set[int] = {0} if self.sample_at_first else set()
+        if self.sample_every_n_steps:
+            steps.update(range(self.sample_every_n_steps, self.total_steps + 1, self.sample_every_n_steps))
+        if self.sample_every_n_epochs:
+            ends = range(self.sample_every_n_epochs, self.epochs + 1, self.sample_every_n_epochs)
+            steps.update(min(epoch * self.steps_per_epoch, self.total_steps) for epoch in ends)
+        return sorted(steps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON-ready data."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "buckets"}
+        rows = [{name: getattr(row, name) for name in row.__dataclass_fields__} for row in self.buckets]
+        return values | {"buckets": rows, "saves": self.saves, "samples": self.samples}
+
+
+def steps_in_epoch(batches: int, world_size: int, accumulation: int) -> int:
+    """ceil(batches / (processes x gathered batches)): the last step of an epoch may gather fewer."""
+    return -(-batches // (world_size * accumulation))
+
+
+def make_plan(config: TrainingConfig, entries: Sequence[Entry], world_size: int = 1) -> Plan:
+    """Count the job. `entries` needs at least one training image; epochs win where steps are given too."""
+    train = [entry for entry in entries if not entry.regularization]
+    assert train, "a plan needs a training image: check_dataset says so before"
+    length = config.length
+    # Counts do not depend on the seed: it only decides which image of a bucket comes when.
+    batches = Batches(entries, config.images, length.train_batch_size, seed=0)
+    steps = steps_in_epoch(batches.per_epoch, world_size, length.gradient_accumulation_steps)
+    if length.max_train_epochs is not None:
+        epochs, total = length.max_train_epochs, length.max_train_epochs * steps
+    else:
+        assert length.max_train_steps is not None, "a job has steps or epochs: rule no_length says so before"
+        epochs, total = -(-length.max_train_steps // steps), length.max_train_steps
+    draws_samples = config.samples.sample_prompts is not None
+    return Plan(
+        images=len(train),
+        reg_images=len(entries) - len(train),
+        captions_found=sum(entry.captioned for entry in train),
+        uses_per_epoch=batches.uses_per_epoch,
+        reg_uses_per_epoch=batches.reg_uses_per_epoch,
+        buckets=_rows(batches, entries),
+        batch_size=length.train_batch_size,
+        images_per_step=length.train_batch_size * world_size * length.gradient_accumulation_steps,
+        batches_per_epoch=batches.per_epoch,
+        steps_per_epoch=steps,
+        epochs=epochs,
+        total_steps=total,
+        save_every_n_epochs=config.saves.save_every_n_epochs,
+        sample_every_n_steps=config.samples.sample_every_n_steps if draws_samples else None,
+        sample_every_n_epochs=config.samples.sample_every_n_epochs if draws_samples else None,
+        sample_at_first=config.samples.sample_at_first and draws_samples,
+    )
+
+
+def _rows(batches: Batches, entries: Sequence[Entry]) -> tuple[BucketRow, ...]:
+    files = Counter(batches.bucket_of(place) for place, entry in enumerate(entries) if not entry.regularization)
+    rows = []
+    for size, sizes in zip(batches.sizes, batches.batch_sizes(0), strict=True):
+        if sizes:
+            uses = sum(sizes)
+            rows.append(BucketRow(size, files[size], uses, len(sizes), len(sizes) * batches.batch_size - uses))
+    return tuple(rows)

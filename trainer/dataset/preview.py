@@ -1,0 +1,106 @@
+"""What the trainer would see, for `debug_dataset`: a contact sheet and a list of the first batches.
+
+Batches come in; batches.png and batches.json in a folder go out. Pixels and captions are made by the same functions
+and random numbers as in training, so the sheet shows the very crops, flips and shuffled captions of the run.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from trainer.contract.config import CaptionSection, ImageSection
+from trainer.dataset.batches import Batches, Purpose, Use, rng
+from trainer.dataset.captions import caption_for
+from trainer.dataset.pixels import pixels
+from trainer.dataset.placement import placement
+
+SHEET_BATCHES = 12
+CELL, GAP, LINES = 192, 12, 3
+"""Pixels of a picture's box, between boxes, and lines of caption under each."""
+LETTER = 12
+COLUMNS = 8
+
+
+def write_preview(
+    folder: Path,
+    batches: Batches,
+    images: ImageSection,
+    captions: CaptionSection,
+    seed: int,
+    prior_loss_weight: float = 1.0,
+) -> tuple[Path, Path]:
+    """Write the first batches of the first epoch; returns the paths of the sheet and of the list."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = batches.epoch(0)[:SHEET_BATCHES]
+    records = [
+        {"batch": number, "uses": [use_record(use, images, captions, seed, prior_loss_weight) for use in batch]}
+        for number, batch in enumerate(first)
+    ]
+    listing = folder / "batches.json"
+    listing.write_text(json.dumps({"epoch": 0, "batches": records}, ensure_ascii=False, indent=1), encoding="utf-8")
+    sheet = folder / "batches.png"
+    contact_sheet(first, images, captions, seed).save(sheet)
+    return sheet, listing
+
+
+def use_record(
+    use: Use, images: ImageSection, captions: CaptionSection, seed: int, prior_loss_weight: float = 1.0
+) -> dict[str, Any]:
+    """One use of the first epoch as JSON-ready data: file, bucket, cut, caption as learnt, weight of its loss."""
+    place = placement(use.entry.picture, use.bucket, images, rng(seed, 0, use.index, Purpose.PIXELS))
+    return {
+        "path": str(use.entry.picture.path),
+        "size": [use.entry.picture.width, use.entry.picture.height],
+        "bucket": list(use.bucket),
+        "index": use.index,
+        **asdict(place),
+        "caption": caption_for(use.entry, captions, rng(seed, 0, use.index, Purpose.CAPTION)),
+        "regularization": use.entry.regularization,
+        "loss_weight": prior_loss_weight if use.entry.regularization else 1.0,
+    }
+
+
+def contact_sheet(
+    batches: Sequence[Sequence[Use]], images: ImageSection, captions: CaptionSection, seed: int
+) -> Image.Image:
+    """One or more rows for each batch of the first epoch: the pictures as they are learnt, each over its caption."""
+    # Pillow's own font lies in the package but lacks letters beyond Latin and the sign ×; the list has the full text.
+    font = ImageFont.load_default(LETTER)
+    rows = [batch[start : start + COLUMNS] for batch in batches for start in range(0, len(batch), COLUMNS)]
+    columns = max(map(len, rows), default=1)
+    height = CELL + (LINES + 1) * (LETTER + 4) + GAP
+    sheet = Image.new("RGB", (GAP + columns * (CELL + GAP), GAP + max(1, len(rows)) * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for y, row in enumerate(rows):
+        for x, use in enumerate(row):
+            corner = GAP + x * (CELL + GAP), GAP + y * height
+            seen = Image.fromarray(pixels(use.entry, use.bucket, images, rng(seed, 0, use.index, Purpose.PIXELS)))
+            seen.thumbnail((CELL, CELL))
+            sheet.paste(seen, corner)
+            caption = caption_for(use.entry, captions, rng(seed, 0, use.index, Purpose.CAPTION))
+            kind = ", regularization" if use.entry.regularization else ""
+            lines = [f"{use.bucket[0]} x {use.bucket[1]}{kind}", *_wrapped(caption, font)]
+            for line, text in enumerate(lines):
+                draw.text((corner[0], corner[1] + CELL + 2 + line * (LETTER + 4)), text, fill="black", font=font)
+    return sheet
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """The text in at most LINES lines of a cell's width, cut with an ellipsis."""
+    lines: list[str] = []
+    rest = text or "(no caption)"
+    while rest and len(lines) < LINES:
+        length = len(rest)
+        while length > 1 and font.getlength(rest[:length]) > CELL:
+            length -= 1
+        if length < len(rest) and (space := rest.rfind(" ", 0, length + 1)) > 0:
+            length = space
+        lines.append(rest[:length])
+        rest = rest[length:].lstrip()
+    if rest:
+        lines[-1] = lines[-1][:-1] + "…"
+    return lines

@@ -1,0 +1,29 @@
+"""Paths, names and numbers as people read them in a message."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+NAMES_SHOWN = 5
+"""A message names this many files and counts the rest: more would hide what to do."""
+
+
+def shown(path: Path) -> str:
+    """The path with the home folder written as ~, as the page shows it."""
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):  # not under the home folder, or there is none
+        return str(path)
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """ "1 image", "1,240 images"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a.png", "a.png and b.png", "a.png, b.png, c.png, d.png, e.png and 12 more"."""
+    if len(names) == 1:
+        return names[0]
+    if len(names) <= NAMES_SHOWN:
+        return ", ".join(names[:-1]) + " and " + names[-1]
+    return ", ".join(names[:NAMES_SHOWN]) + f" and {len(names) - NAMES_SHOWN:,} more"
