@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from trainer.contract.config import OPTIONS, TrainingConfig
 from trainer.contract.options import Option
 from trainer.contract.problems import Problem, errors_of
+from trainer.contract.records import write_record
 from trainer.contract.rules import broken_rules
 
 SCHEMA = 1
@@ -79,13 +80,7 @@ def job_name(config: TrainingConfig) -> str:
 def write_job(path: Path, job: Job) -> None:
     """Write job.json whole or not at all: into a temporary name in the same folder, then renamed."""
     record = {"schema": SCHEMA, "name": job.name, "options": job.config.flat()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(record, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_record(path, record)
 
 
 def read_job(path: Path) -> Job | list[Problem]:

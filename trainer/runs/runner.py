@@ -1,0 +1,207 @@
+"""The detached process that takes queued runs one after another: `python -m trainer.runs.runner HOME`.
+
+Comes in: HOME, the folder of all runs. Goes out: launch.json, log.txt and exit.json of each. It starts when a run is
+asked for, waits first for runs whose own runner died, and ends when nothing is queued. Here too is what a page or a
+terminal does to a run: start, stop, end.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Thread
+
+import psutil
+
+from trainer.contract.control import send
+from trainer.contract.identity import Identity, is_alive, read_identity, write_identity
+from trainer.contract.job import Job, read_job
+from trainer.runs.ending import judge, record_ending, record_exit
+from trainer.runs.folder import RunFolder
+from trainer.runs.launch import TRAINER, launch_command
+from trainer.runs.lock import take_lock
+from trainer.runs.processes import end_tree, find_process, start_detached, wait_until_gone
+from trainer.runs.queue import (
+    announce_runner,
+    claim,
+    dismiss_runner,
+    is_attended,
+    is_live,
+    is_queued,
+    live_runs,
+    queued_runs,
+    runner_lives,
+)
+from trainer.runs.status import last_stop
+
+_PAUSE_S = 0.5
+_START_S = 30.0
+"""How long a runner may take to come up: about 1 s, more on a busy machine."""
+
+_CANCELLED = "taken out of the queue before it began"
+
+
+def start_run(run: RunFolder, trainer: Sequence[str] = TRAINER) -> None:
+    """Make sure that a runner lives for the queue in which this run waits. `trainer`: what accelerate is to start.
+
+    Returns when one is up. Raises RuntimeError where none comes up.
+    """
+    _start_runner(run.path.parent, trainer, until=lambda: not is_queued(run))
+
+
+def tend(home: Path, trainer: Sequence[str] = TRAINER) -> bool:
+    """Start a runner where something needs one and none lives: after a reboot, or when a runner was killed.
+
+    Says whether one was started. Cheap: a page may call it each time it lists the runs.
+    """
+    if runner_lives(home) or not _needs_runner(home):
+        return False
+    _start_runner(home, trainer, until=lambda: not _needs_runner(home))
+    return True
+
+
+def stop_run(run: RunFolder, *, save: bool = True) -> None:
+    """The first click: wish that the trainer ends its step, saves a state, and stops. A waiting run is cancelled."""
+    if is_queued(run) and claim(run):
+        record_exit(run, None, "stopped", _CANCELLED)
+        return
+    send(run.control_file, "stop" if save else "stop_without_saving")
+
+
+def end_run(run: RunFolder) -> None:
+    """The second click: end the run's processes at once. Its runner, or without one this process, writes exit.json."""
+    if is_queued(run):
+        stop_run(run)
+        return
+    attended = is_attended(run)
+    if run.exit_file.exists() or not (attended or is_live(run)):
+        return
+    # The wish is what tells the runner that this death was asked for.
+    send(run.control_file, "stop_without_saving")
+    identities = [read_identity(file) for file in (run.process_file, run.launch_file)]
+    end_tree(*[identity for identity in identities if identity is not None])
+    if not attended:
+        record_ending(run, judge(run, None, demanded=True))
+
+
+def work_through(home: Path, trainer: Sequence[str] = TRAINER) -> None:
+    """Be the runner of HOME until nothing waits; return at once where another process is it."""
+    tried: set[Path] = set()
+    while True:
+        lock = take_lock(home / "runner.lock")
+        if lock is None:
+            _say("another runner is at work here")
+            return
+        with lock:
+            announce_runner(home, None)
+            _empty_queue(home, trainer, tried)
+            dismiss_runner(home)
+        # Who asked for a run just before the dismissal saw a living runner and started none: look once more.
+        if not _next_run(home, tried):
+            return
+
+
+def _empty_queue(home: Path, trainer: Sequence[str], tried: set[Path]) -> None:
+    while True:
+        alive = live_runs(home)
+        waiting = _next_run(home, tried)
+        if alive:
+            _adopt(alive[0])
+        elif waiting is not None:
+            # Once only: where launch.json cannot be written the run keeps waiting, and the others have their turn.
+            tried.add(waiting.path)
+            try:
+                _train(waiting, trainer)
+            except OSError as failure:
+                _say(f"{waiting.path.name}: {failure}")
+        else:
+            return
+
+
+def _next_run(home: Path, tried: set[Path]) -> RunFolder | None:
+    return next((run for run in queued_runs(home) if run.path not in tried), None)
+
+
+def _train(run: RunFolder, trainer: Sequence[str]) -> None:
+    announce_runner(run.path.parent, run)
+    if not claim(run):
+        return
+    job = read_job(run.job_file)
+    if not isinstance(job, Job):
+        record_exit(run, 2, "failed", " ".join(problem.message for problem in job))
+        return
+    _say(f"{run.path.name}: starts")
+    try:
+        process = start_detached(launch_command(run, job, trainer), run.log_file)
+    except OSError as failure:
+        record_exit(run, None, "failed", f"the trainer could not be started: {failure}")
+        return
+    try:
+        write_identity(run.launch_file, process.pid)
+    except (OSError, psutil.NoSuchProcess) as failure:
+        _say(f"{run.path.name}: {run.launch_file.name} could not be written: {failure}")
+    code: int | None = process.wait()
+    orphan = _trainer_of(run) if code else None
+    if orphan is not None:
+        # The launcher was killed, the trainer was not: it goes on, and how it ends nobody will tell us.
+        _say(f"{run.path.name}: its launcher is gone (code {code}), the trainer goes on")
+        wait_until_gone(orphan)
+        code = None
+    _conclude(run, code)
+
+
+def _trainer_of(run: RunFolder) -> Identity | None:
+    """The living trainer of a run whose launcher ended, also before it wrote process.json."""
+    written = read_identity(run.process_file)
+    if written is not None:
+        return written if is_alive(written) else None
+    return find_process("--run_dir", str(run.path))
+
+
+def _adopt(run: RunFolder) -> None:
+    """Wait for a run that another runner, or a terminal, started, and write its exit.json where nobody else does."""
+    announce_runner(run.path.parent, run)
+    _say(f"{run.path.name}: is under way, waits for it")
+    while is_live(run) and not run.exit_file.exists():
+        time.sleep(_PAUSE_S)
+    _conclude(run, None)
+
+
+def _conclude(run: RunFolder, code: int | None) -> None:
+    launched = read_identity(run.launch_file)
+    stop = last_stop(run, launched.create_time if launched else 0.0)
+    ending = judge(run, code, demanded=stop is not None and stop[0] == "stop_without_saving")
+    record_ending(run, ending)
+    _say(f"{run.path.name}: {ending.result or 'crashed'} {ending.cause}".rstrip())
+
+
+def _start_runner(home: Path, trainer: Sequence[str], until: Callable[[], bool]) -> None:
+    if runner_lives(home):
+        return
+    log = home / "runner.log"
+    process = start_detached([sys.executable, "-m", "trainer.runs.runner", str(home.resolve()), *trainer], log)
+    # Collects the runner when it ends: in a studio that runs for days they would stay behind as zombies.
+    Thread(target=process.wait, daemon=True).start()
+    deadline = time.monotonic() + _START_S
+    while not (runner_lives(home) or until()):
+        if process.poll() or time.monotonic() > deadline:
+            raise RuntimeError(f"The runner that starts the training did not come up. {log} says why.")
+        time.sleep(_PAUSE_S / 10)
+
+
+def _needs_runner(home: Path) -> bool:
+    return bool(queued_runs(home)) or any(_is_unattended(run) for run in live_runs(home))
+
+
+def _is_unattended(run: RunFolder) -> bool:
+    """Whether nobody but a runner will write this living run's exit.json. One that launched itself writes its own."""
+    launched, process = read_identity(run.launch_file), read_identity(run.process_file)
+    return launched is None or process is None or launched != process
+
+
+def _say(text: str) -> None:
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+
+
+if __name__ == "__main__":
+    work_through(Path(sys.argv[1]), tuple(sys.argv[2:]) or TRAINER)
