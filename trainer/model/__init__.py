@@ -1,0 +1,1 @@
+"""From checkpoint files to modules and back: inspect, load, save, tokenise. `inspect` and `tokenizer` need no torch."""
