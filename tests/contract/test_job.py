@@ -23,6 +23,11 @@ BROKEN: dict[str, dict[str, object]] = {
     "cache_face_crop": {"cache_latents": True, "face_crop_aug_range": "1,2"},
     "bucket_min": {"enable_bucket": True, "min_bucket_reso": 576},
     "bucket_max": {"enable_bucket": True, "max_bucket_reso": 448},
+    "bucket_steps": {"enable_bucket": True, "bucket_reso_steps": 640},
+    "bucket_options_without_buckets": {"bucket_no_upscale": True},
+    "bounds_without_upscale": {"enable_bucket": True, "bucket_no_upscale": True, "max_bucket_reso": 2048},
+    "keep_without_shuffle": {"keep_tokens": 1},
+    "no_caption_left": {"caption_dropout_rate": 1.0},
     "nothing_trained": {"unetonly": True, "encoderonly": True},
     "encoder_never_trained": {"encoderonly": True, "stop_text_encoder_training": -1},
     "stop_without_encoder": {"unetonly": True, "stop_text_encoder_training": 5},
@@ -35,6 +40,8 @@ BROKEN: dict[str, dict[str, object]] = {
     "clip_skip_v2": {"v2": True, "clip_skip": 2},
     "samples_without_prompts": {"sample_at_first": True},
     "prefix_without_folder": {"log_prefix": "a"},
+    "ema_keys_without_ema": {"save_ema_keys": True},
+    "ema_keys_in_a_folder": {"save_ema_keys": True, "use_ema": True, "save_model_as": "diffusers"},
     "two_formats": {"use_safetensors": True, "save_model_as": "ckpt"},
 }
 

@@ -15,6 +15,14 @@ MakeImage = Callable[..., Path]
 MakeConfig = Callable[..., TrainingConfig]
 
 
+@pytest.fixture(autouse=True)
+def own_index(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has a home of its own: no test sees what another one, or the person at this machine, has scanned."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("ATELIER_HOME", str(home))
+    return home / "cache" / "images.sqlite"
+
+
 @pytest.fixture
 def facts() -> Path:
     """The folder of recorded facts."""

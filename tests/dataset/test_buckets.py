@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.contract.config import ImageSection
-from trainer.dataset.buckets import assign, bucket_sizes, fit, rounding_problems, sizes_of
+from trainer.dataset.buckets import assign, bucket_of, bucket_sizes, fit, resized_size, rounding_problems, sizes_of
 
 SIDES = st.integers(1, 12_000)
 
@@ -88,3 +88,61 @@ def test_sizes_off_the_grid_are_rounded_with_a_warning() -> None:
     assert sizes_of(several) == bucket_sizes((512, 512), 256, 1024)
     assert [problem.fields for problem in rounding_problems(several)] == [("min_bucket_reso",), ("max_bucket_reso",)]
     assert all(problem.severity == "warning" for problem in rounding_problems(several))
+
+
+def own_sizes(resolution: str = "512", step: int = 64) -> ImageSection:
+    return ImageSection(resolution=resolution, enable_bucket=True, bucket_no_upscale=True, bucket_reso_steps=step)
+
+
+@pytest.mark.parametrize(
+    ("image", "resized", "bucket"),
+    [
+        ((512, 512), (512, 512), (512, 512)),
+        ((300, 200), (300, 200), (256, 192)),  # smaller than the resolution: its own size, cut to the grid
+        ((500, 520), (500, 520), (448, 512)),
+        ((1024, 1024), (512, 512), (512, 512)),
+        ((1000, 750), (512, 384), (512, 384)),  # 591 x 443 of the area: 384 high keeps the shape, 576 wide does not
+        ((1920, 1080), (683, 384), (640, 384)),
+        ((600, 1800), (256, 768), (256, 768)),
+        ((2000, 64), (2000, 64), (1984, 64)),
+        ((512, 30), (10923, 640), None),  # no bucket of its own: enlarged for one of the list
+    ],
+)
+def test_without_enlarging_small_images_keep_their_size(image: tuple, resized: tuple, bucket: tuple | None) -> None:
+    """Up to the resolution's area an image keeps its size and loses only what is off the grid; above it is shrunk to
+    that area; one narrower than a step goes where it would go without the option."""
+    images = own_sizes()
+    found = bucket_of(*image, images, sizes_of(images))
+    if bucket is None:
+        assert found == assign(*image, sizes_of(images))
+    else:
+        assert (found, resized_size(*image, found, images)) == (bucket, resized)
+
+
+@given(SIDES, SIDES, st.sampled_from(["512", "640,448", "768"]), st.sampled_from([64, 128]))
+def test_without_enlarging_nothing_is_enlarged(width: int, height: int, resolution: str, step: int) -> None:
+    """Wherever both sides of what is left reach one step, the image is not enlarged, the bucket lies on the grid and
+    inside the resized image, less than a step from it, and holds no more pixels than the resolution."""
+    images = own_sizes(resolution, step)
+    bucket = bucket_of(width, height, images, sizes_of(images))
+    resized = resized_size(width, height, bucket, images)
+    assert bucket[0] % step == 0 and bucket[1] % step == 0 and min(bucket) >= step
+    assert resized[0] >= bucket[0] and resized[1] >= bucket[1]
+    area = images.size[0] * images.size[1]
+    if min(width, height) >= step and width * height <= area:
+        assert resized == (width, height)
+    if resized[0] <= width and resized[1] <= height and bucket not in sizes_of(images):
+        assert resized[0] - bucket[0] < step and resized[1] - bucket[1] < step
+        assert bucket[0] * bucket[1] <= area
+
+
+def test_longer_steps_make_fewer_buckets() -> None:
+    """Steps of 128: every side is a multiple of it, and off-grid bounds are rounded to it with a warning."""
+    images = ImageSection(enable_bucket=True, bucket_reso_steps=128, min_bucket_reso=320)
+    sizes = sizes_of(images)
+    assert sizes == bucket_sizes((512, 512), 256, 1024, 128) and len(sizes) < len(
+        sizes_of(ImageSection(enable_bucket=True))
+    )
+    assert all(width % 128 == 0 and height % 128 == 0 for width, height in sizes)
+    (problem,) = rounding_problems(images)
+    assert problem.message == "The shortest bucket side 320 is not made of 128s: 256 is used."

@@ -190,3 +190,37 @@ def test_ucg_leaves_out_its_share_with_and_without_shuffling() -> None:
 def test_without_options_the_caption_is_untouched() -> None:
     """No shuffle, no ucg: the very text, commas and all."""
     assert caption_for(entry("b,  a ,, c"), CaptionSection(), np.random.default_rng(1)) == "b,  a ,, c"
+
+
+@given(st.integers(0, 8), st.integers(0, 1000))
+def test_kept_tags_stay_in_front_in_their_order(keep: int, seed: int) -> None:
+    """The first keep_tokens parts stay; the others are shuffled as they would be by themselves."""
+    section = CaptionSection(shuffle_caption=True, keep_tokens=keep)
+    parts = caption_for(entry("a, b, c, d, e"), section, np.random.default_rng(seed)).split(", ")
+    assert parts[:keep] == list("abcde")[:keep] and sorted(parts) == list("abcde")
+    rest = caption_for(
+        entry(", ".join("abcde"[keep:])), CaptionSection(shuffle_caption=True), np.random.default_rng(seed)
+    )
+    assert parts[keep:] == (rest.split(", ") if keep < 5 else [])
+
+
+def test_a_kept_tag_leaves_the_others_every_order() -> None:
+    """With one of four kept, each of the six orders of the rest comes up about equally often."""
+    section = CaptionSection(shuffle_caption=True, keep_tokens=1)
+    seen = [caption_for(entry("sks, b, c, d"), section, np.random.default_rng(n)) for n in range(3000)]
+    assert len(set(seen)) == 6 and min(seen.count(order) for order in set(seen)) > 400
+
+
+@pytest.mark.parametrize(("ucg", "rate", "share"), [(0.0, 0.1, 0.1), (0.06, 0.1, 0.154), (0.06, 0.0, 0.06), (0, 1, 1)])
+def test_either_of_the_two_leaves_a_caption_out(ucg: float, rate: float, share: float) -> None:
+    """caption_dropout_rate and ucg are independent: 1 - (1 - 0.06)(1 - 0.1) = 15.4 % of the uses."""
+    section = CaptionSection(ucg=ucg, caption_dropout_rate=rate)
+    left_out = sum(caption_for(entry("a"), section, np.random.default_rng(n)) == "" for n in range(10_000))
+    assert abs(left_out - 10_000 * share) <= 4 * (10_000 * share * (1 - share)) ** 0.5
+
+
+def test_a_dropout_rate_of_none_changes_no_old_run() -> None:
+    """Which captions ucg leaves out is the same as before there was the other option: one throw decides."""
+    section = TrainingConfig.from_flat({"ucg": 0.3}).captions
+    left_out = [caption_for(entry("a"), section, np.random.default_rng(n)) == "" for n in range(1000)]
+    assert left_out == [np.random.default_rng(n).random() < 0.3 for n in range(1000)]

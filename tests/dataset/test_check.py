@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from trainer.contract.config import TrainingConfig
 from trainer.contract.problems import errors_of
+from trainer.dataset.caption_problems import lost_tail
 from trainer.dataset.check import Report, check_dataset, output_problems
 
 
@@ -27,6 +30,23 @@ def animation(format: str) -> bytes:
     frames = [Image.new("RGB", (512, 512), colour) for colour in ("red", "blue")]
     stream = io.BytesIO()
     frames[0].save(stream, format, save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+def damaged() -> bytes:
+    """A PNG with a sound head and end, and rubbish in its pixels."""
+    content = bytearray(image_bytes(seed=7))
+    middle = content.index(b"IDAT") + 10
+    content[middle : middle + 30] = bytes(30)
+    return bytes(content)
+
+
+def photo(quality: int = 95, size: tuple[int, int] = (512, 512), format: str = "JPEG") -> bytes:
+    """A smooth picture, as photos are, saved one way or another."""
+    pixels = np.random.default_rng(3).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    image = Image.fromarray(pixels).resize((900, 900), Image.Resampling.BICUBIC).resize(size)
+    image.save(stream, format, quality=quality)
     return stream.getvalue()
 
 
@@ -128,6 +148,73 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"enable_bucket": True, "min_bucket_reso": 300},
         ["disk.bucket_side_rounded"],
     ),
+    "damaged inside": (GOOD | {"3_sks dog/d.png": damaged()}, {"deep": True}, ["disk.image_undecodable"]),
+    "all damaged inside": (
+        {"3_x/d.png": damaged()},
+        {"deep": True},
+        ["disk.image_undecodable", "disk.no_readable_image"],
+    ),
+    "saved again": (
+        {"3_x/a.jpg": photo(), "3_x/b.jpg": photo(60)},
+        {"deep": True},
+        ["disk.image_near_duplicate"],
+    ),
+    "saved again in another format and size": (
+        {"3_x/a.png": photo(format="PNG"), "3_x/b.webp": photo(80, (700, 700), "WEBP")},
+        {"deep": True},
+        ["disk.image_near_duplicate"],
+    ),
+    "one copied, one saved again": (
+        {"3_x/a.jpg": photo(), "3_x/b.jpg": photo(), "3_x/c.jpg": photo(50)},
+        {"deep": True},
+        ["disk.image_duplicate", "disk.image_near_duplicate"],
+    ),
+    "saved again in another folder": (
+        {"3_x/a.jpg": photo(), "1_y/b.jpg": photo(60)},
+        {"deep": True},
+        ["disk.image_near_duplicate"],
+    ),
+    "bad images are to be left out": (
+        GOOD | {"3_sks dog/z.png": b"", "3_sks dog/t.png": image_bytes()[:-200]},
+        {"skip_bad_images": True},
+        ["disk.image_truncated", "disk.image_zero_bytes"],
+    ),
+    "none is left": (
+        {"3_x/z.png": b""},
+        {"skip_bad_images": True},
+        ["disk.image_zero_bytes", "disk.no_readable_image"],
+    ),
+    "damaged inside, to be left out": (
+        GOOD | {"3_sks dog/d.png": damaged()},
+        {"deep": True, "skip_bad_images": True},
+        ["disk.image_undecodable"],
+    ),
+    "no faces known": (GOOD, {"face_crop_aug_range": "2,4"}, ["disk.face_missing"]),
+    "a face known for one": (
+        GOOD | {"3_sks dog/b_200_200_90_90.png": None},
+        {"face_crop_aug_range": "2,4"},
+        ["disk.face_missing"],
+    ),
+    "a list of faces that is none": (
+        GOOD | {"3_sks dog/faces.json": "[1]"},
+        {"face_crop_aug_range": "2,4"},
+        ["disk.face_missing", "disk.faces_unreadable"],
+    ),
+    "bucket side off a longer grid": (
+        GOOD,
+        {"enable_bucket": True, "bucket_reso_steps": 128, "min_bucket_reso": 320},
+        ["disk.bucket_side_rounded"],
+    ),
+    "never enlarged, too narrow": (
+        {"3_x/a.png": (512, 30)},
+        {"enable_bucket": True, "bucket_no_upscale": True},
+        ["disk.image_small"],
+    ),
+    "regularization image saved again": (
+        GOOD | {"../reg/1_d/r.jpg": photo(), "../reg/1_d/s.jpg": photo(60)},
+        {"reg_data_dir": "@../reg", "deep": True},
+        ["disk.image_near_duplicate"],
+    ),
     "two at once": (
         GOOD | {"3_sks dog/z.png": b"", "3_sks dog/w.jpg": b"hello"},
         {"reg_data_dir": "@nope"},
@@ -138,7 +225,8 @@ WARNINGS = {
     *("disk.folder_skipped", "disk.folder_empty", "disk.images_beside", "disk.folders_inside"),
     *("disk.images_of_other_kinds", "disk.image_animated", "disk.image_wrong_ending", "disk.image_small"),
     *("disk.image_duplicate", "disk.shared_stem", "disk.captions_of_other_ending", "disk.caption_long"),
-    *("disk.resolution_rounded", "disk.bucket_side_rounded"),
+    *("disk.resolution_rounded", "disk.bucket_side_rounded", "disk.image_near_duplicate", "disk.face_missing"),
+    *("disk.faces_unreadable",),
 }
 
 FOLDER_CAPTIONS = {"a.png": None, "a.txt": "a dog", "b.png": (700, 600), "b.txt": "a cat"}
@@ -164,6 +252,16 @@ GOOD_SETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a photo in two views": (GOOD | {"3_sks dog/p.jpg": animation("MPO")}, {}),
     "epochs": (GOOD, {"max_train_steps": None, "max_train_epochs": 3}),
     "a little small": ({"3_x/s.png": (400, 400)}, {}),
+    "every file looked into": (GOOD | OTHER | {"1_zwx cat/c.png": None}, {"deep": True}),
+    "different photos": ({"3_x/a.jpg": photo(), "3_x/b.png": None}, {"deep": True}),
+    "faces in names": ({"2_x/a_200_200_90_90.png": None}, {"face_crop_aug_range": "2,4"}),
+    "small but never enlarged": ({"3_x/s.png": (200, 130)}, {"enable_bucket": True, "bucket_no_upscale": True}),
+    "longer steps": (GOOD, {"enable_bucket": True, "bucket_reso_steps": 128}),
+    "nothing to leave out": (GOOD, {"skip_bad_images": True}),
+    "captions dropped and tags kept": (
+        GOOD | {"3_sks dog/a.txt": "a dog, grass"},
+        {"caption_dropout_rate": 0.1, "ucg": 0.06, "keep_tokens": 1, "shuffle_caption": True},
+    ),
     "a text file beside": (GOOD | {"readme.md": "x", "3_sks dog/list.csv": "x"}, {}),
 }
 
@@ -171,8 +269,9 @@ GOOD_SETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def report(tmp_path: Path, make_tree: Callable, files: dict[str, Any], options: dict[str, Any]) -> Report:
     root = make_tree(tmp_path / "img", files)
     values = {"caption_extension": ".txt", "train_data_dir": "@."} | options
+    deep = values.pop("deep", False)
     flat = {k: str(root / v[1:]) if isinstance(v, str) and v.startswith("@") else v for k, v in values.items()}
-    return check_dataset(TrainingConfig.from_flat(flat), count_tokens=lambda text: len(text.split()))
+    return check_dataset(TrainingConfig.from_flat(flat), count_tokens=lambda text: len(text.split()), deep=deep)
 
 
 @pytest.mark.parametrize("label", BROKEN)
@@ -184,8 +283,9 @@ def test_broken(label: str, tmp_path: Path, make_tree: Callable) -> None:
     for problem in problems:
         assert problem.fields and problem.message.endswith(".")
         assert not any(word in problem.message.lower() for word in ("error", "invalid", "oops"))
+        left_out = options.get("skip_bad_images") and problem.code.startswith("disk.image_")
         if problem.code != "disk.caption_empty":
-            assert (problem.severity == "warning") == (problem.code in WARNINGS)
+            assert (problem.severity == "warning") == (problem.code in WARNINGS or bool(left_out))
 
 
 @pytest.mark.parametrize("label", GOOD_SETS)
@@ -308,3 +408,59 @@ def test_nothing_on_disk_is_changed(tmp_path: Path, make_tree: Callable) -> None
     before = state()
     check_dataset(TrainingConfig.from_flat({"train_data_dir": str(root), "output_dir": str(tmp_path / "out")}))
     assert state() == before and not (tmp_path / "out").exists()
+
+
+def test_the_lost_tail_of_a_long_caption_is_shown(tmp_path: Path, make_tree: Callable) -> None:
+    """The words behind the 75th token, not those before, a very long tail shortened."""
+    words = " ".join(f"w{n}" for n in range(80))
+    files = {"3_x/a.png": None, "3_x/a.txt": words, "3_x/b.png": None, "3_x/b.txt": "v " * 75 + "x" * 100}
+    (problem,) = report(tmp_path, make_tree, files, {}).problems
+    assert problem.message == (
+        "2 captions are longer than 75 tokens, and what comes after is not learnt: "
+        f"a.png loses “w75 w76 w77 w78 w79” and b.png loses “{'x' * 59}…”."
+    )
+
+
+@given(st.lists(st.sampled_from(["a", "bb", "ccc,", "d-e-f"]), max_size=30), st.integers(0, 40))
+def test_a_tail_and_what_is_kept_are_the_caption(words: list[str], most: int) -> None:
+    """Nothing is lost between the two, what is kept fits, and one word more would not."""
+    text = " ".join(words)
+    tail = lost_tail(text, len, most)
+    kept = text.removesuffix(tail).rstrip() if tail else text
+    assert (f"{kept} {tail}".strip() if tail else kept) == text
+    assert len(kept) <= most
+    if tail:
+        first = f"{kept} {tail.split(' ')[0]}".strip()
+        assert len(f"{first} " if first != text else first) > most
+
+
+def test_skipped_images_are_out_of_the_plan_and_named(tmp_path: Path, make_tree: Callable) -> None:
+    """With skip_bad_images the job goes on without the bad ones, in numbers too; without it, it does not start."""
+    files = GOOD | OTHER | {"3_sks dog/z.png": b"", "3_sks dog/d.png": damaged()}
+    stopped = report(tmp_path, make_tree, files, {"deep": True})
+    assert {problem.code for problem in errors_of(stopped.problems)} == {
+        "disk.image_zero_bytes",
+        "disk.image_undecodable",
+    }
+    assert all(problem.mends[0].values == {"skip_bad_images": True} for problem in stopped.problems)
+    found = report(tmp_path, make_tree, files, {"deep": True, "skip_bad_images": True})
+    assert errors_of(found.problems) == [] and found.plan is not None and found.plan.images == 2
+    assert [problem.message for problem in found.problems] == [
+        "z.png is empty, 0 bytes long, and is left out.",
+        "d.png is damaged inside, and is left out.",
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_links_in_a_circle_and_to_nowhere_are_said(tmp_path: Path, make_tree: Callable) -> None:
+    """A folder that leads back to where it lies, and a picture that is not there, each with its code."""
+    root = make_tree(tmp_path / "img", GOOD)
+    (root / "3_sks dog/round").symlink_to(root)
+    (root / "3_sks dog/gone.png").symlink_to(tmp_path / "nowhere.png")
+    found = check_dataset(TrainingConfig.from_flat({"train_data_dir": str(root)}))
+    assert sorted(problem.code for problem in found.problems) == ["disk.link_broken", "disk.link_loop"]
+
+
+def test_there_are_enough_of_both() -> None:
+    """At least 60 broken data sets and 20 good ones."""
+    assert len(BROKEN) >= 60 and len(GOOD_SETS) >= 20

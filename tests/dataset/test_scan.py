@@ -8,9 +8,10 @@ import pytest
 from PIL import Image, features
 
 from trainer.contract.config import DataSection
+from trainer.dataset.headers import read_header
 from trainer.dataset.layout import repeats_and_name
 from trainer.dataset.listing import list_folder
-from trainer.dataset.scan import read_headers, scan
+from trainer.dataset.scan import scan
 
 
 def codes(data: DataSection) -> list[str]:
@@ -125,4 +126,4 @@ def test_links_are_followed_but_never_in_a_circle(tmp_path: Path, make_tree: Cal
 
 def test_a_file_that_goes_away_is_unreadable(tmp_path: Path) -> None:
     """A file that vanishes between listing and reading is a flaw of that file, not the end of the scan."""
-    assert read_headers([tmp_path / "gone.png"])[tmp_path / "gone.png"].flaw == "unreadable"
+    assert read_header(tmp_path / "gone.png").flaw == "unreadable"

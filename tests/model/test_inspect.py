@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from tests.tiny_models import load
 from trainer.contract.config import ModelSection
 from trainer.contract.problems import Problem
-from trainer.model.facts import UnusableModel
 from trainer.model.hub import wanted_files
 from trainer.model.inspect import ModelFacts, check_model, inspect_model, list_models, saved_bytes
 from trainer.model.load import Networks
+from trainer.model.refusals import UnusableModel
 from trainer.model.save import save_model
 
 FIELD = "pretrained_model_name_or_path"

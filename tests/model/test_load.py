@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.tiny_models import load, make_tiny
 from trainer.model.checkpoint import read_checkpoint
-from trainer.model.facts import UnusableModel
 from trainer.model.keys import ema_names, unet_names
 from trainer.model.load import Networks, load_ema, load_vae
+from trainer.model.refusals import UnusableModel
 from trainer.model.save import save_model
 
 State = dict[str, torch.Tensor]

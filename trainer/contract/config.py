@@ -114,6 +114,9 @@ class DataSection(Section):
     caption_extension: Annotated[str, Shown("Caption files end in", basic=True)] = ".caption"
     """The ending of caption files; many tools write .txt."""
 
+    skip_bad_images: Annotated[bool, Shown("Leave out damaged images")] = False
+    """Train without the images that cannot be decoded, and name them; without this they are to be mended first."""
+
     @field_validator("caption_extension")
     @classmethod
     def _dotted(cls, value: str) -> str:
@@ -130,6 +133,12 @@ class CaptionSection(Section):
 
     shuffle_caption: Annotated[bool, Shown("Shuffle tags")] = False
     """Put the comma-separated parts of a caption into a new order each time it is used."""
+
+    keep_tokens: Annotated[int, Field(ge=0, le=255), Shown("Tags that keep their place", unit="tags")] = 0
+    """So many comma-separated parts at the front stay where they are when tags are shuffled: the word you teach."""
+
+    caption_dropout_rate: Annotated[float, Field(ge=0, le=1), Shown("Drop captions")] = 0.0
+    """The share of uses in which the caption is left out. With UCG as well, either of the two leaves it out."""
 
     ucg: Annotated[float, BeforeValidator(_ucg), Field(ge=0, le=1), Shown("Drop captions (UCG)", bare=UCG_RATE)] = 0.0
     """The share of uses in which the caption is left out, so that the model also learns without one; 0.06 is usual."""
@@ -155,6 +164,12 @@ class ImageSection(Section):
     max_bucket_reso: Annotated[int, Field(ge=64, le=4096), Shown("Longest bucket side", unit="pixels")] = 1024
     """No bucket has a side longer than this."""
 
+    bucket_reso_steps: Annotated[int, Field(ge=64, le=1024), Shown("Bucket sides in steps of", unit="pixels")] = 64
+    """Sides of buckets are multiples of this, which is a multiple of 64. Larger steps make fewer, fuller buckets."""
+
+    bucket_no_upscale: Annotated[bool, Shown("Never enlarge")] = False
+    """Images smaller than the resolution keep their size and get a bucket of it; larger ones are made smaller."""
+
     cache_latents: Annotated[bool, Shown("Cache latents", basic=True)] = False
     """Encode every image once before the first step. Faster, and the VAE leaves the card."""
 
@@ -168,10 +183,17 @@ class ImageSection(Section):
     """Cut a different part each time where the image does not fit its shape; without it, the middle."""
 
     face_crop_aug_range: Annotated[str | None, BeforeValidator(_face_range), Shown("Crop around the face")] = None
-    """Two numbers such as 2.0,4.0: the picture's side in face sizes. Names like a_120_80_60_60.png say where it is."""
+    """Two numbers such as 2.0,4.0: the picture's side in face sizes. `python -m trainer faces FOLDER` finds them."""
 
     debug_dataset: Annotated[bool, Shown("Only show the batches")] = False
     """Train nothing: write a contact sheet and a list of the first batches into the run folder, and end."""
+
+    @field_validator("bucket_reso_steps")
+    @classmethod
+    def _on_the_grid(cls, value: int) -> int:
+        if value % 64:
+            raise ValueError("write a multiple of 64, such as 64 or 128")
+        return value
 
     @property
     def size(self) -> tuple[int, int]:
@@ -324,6 +346,9 @@ class SaveSection(Section):
 
     use_safetensors: Annotated[bool, Shown("Write .safetensors")] = False
     """Write .safetensors in place of .ckpt where a single file or a folder is written without a format chosen above."""
+
+    save_ema_keys: Annotated[bool, Shown("Write EMA keys")] = False
+    """Write the average a second time, as the model_ema.* keys of a single file; later runs with EMA go on from it."""
 
     save_state: Annotated[bool, Shown("Save states to resume")] = False
     """Beside each saved model, write all that is needed to go on from there. A stopped run always writes one."""

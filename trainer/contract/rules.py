@@ -97,6 +97,54 @@ RULES: tuple[Rule, ...] = (
         mends=(("Use 1024", {"max_bucket_reso": 1024}), ("Use 2048", {"max_bucket_reso": 2048})),
     ),
     Rule(
+        code="bucket_steps",
+        fields=("bucket_reso_steps", "resolution"),
+        broken=lambda c: c.images.enable_bucket and c.images.bucket_reso_steps > min(c.images.size),
+        message="The steps of bucket sides are longer than the resolution's shorter side. Make them smaller.",
+        mends=(("Use 64", {"bucket_reso_steps": 64}),),
+    ),
+    Rule(
+        code="bucket_options_without_buckets",
+        fields=("bucket_no_upscale", "bucket_reso_steps", "enable_bucket"),
+        broken=lambda c: (
+            not c.images.enable_bucket and (c.images.bucket_no_upscale or c.images.bucket_reso_steps != 64)
+        ),
+        message="Options of buckets are given, but buckets are off: they have no effect.",
+        mends=(
+            ("Use buckets", {"enable_bucket": True}),
+            ("No buckets", {"bucket_no_upscale": False, "bucket_reso_steps": 64}),
+        ),
+        severity="warning",
+    ),
+    Rule(
+        code="bounds_without_upscale",
+        fields=("bucket_no_upscale", "min_bucket_reso", "max_bucket_reso"),
+        broken=lambda c: (
+            c.images.enable_bucket
+            and c.images.bucket_no_upscale
+            and (c.images.min_bucket_reso, c.images.max_bucket_reso) != (256, 1024)
+        ),
+        message="Images that are never enlarged get buckets of their own size: shortest and longest side hardly act.",
+        mends=(("Leave both as they were", {"min_bucket_reso": 256, "max_bucket_reso": 1024}),),
+        severity="warning",
+    ),
+    Rule(
+        code="keep_without_shuffle",
+        fields=("keep_tokens", "shuffle_caption"),
+        broken=lambda c: c.captions.keep_tokens > 0 and not c.captions.shuffle_caption,
+        message="Tags are to keep their place, but tags are not shuffled: all of them do.",
+        mends=(("Shuffle tags", {"shuffle_caption": True}), ("Keep none apart", {"keep_tokens": 0})),
+        severity="warning",
+    ),
+    Rule(
+        code="no_caption_left",
+        fields=("caption_dropout_rate", "ucg"),
+        broken=lambda c: c.captions.caption_dropout_rate == 1 or c.captions.ucg == 1,
+        message="Every caption is left out each time: the model learns no words. A share such as 0.1 is usual.",
+        mends=(("Leave none out", {"caption_dropout_rate": 0, "ucg": 0}),),
+        severity="warning",
+    ),
+    Rule(
         code="nothing_trained",
         fields=("unetonly", "encoderonly"),
         broken=lambda c: c.networks.unetonly and c.networks.encoderonly,
@@ -199,6 +247,23 @@ RULES: tuple[Rule, ...] = (
         broken=lambda c: c.logging.log_prefix is not None and c.logging.logging_dir is None,
         message="A prefix for the TensorBoard folder is given, but no folder: it has no effect.",
         severity="warning",
+    ),
+    Rule(
+        code="ema_keys_without_ema",
+        fields=("save_ema_keys", "use_ema"),
+        broken=lambda c: c.saves.save_ema_keys and not c.networks.use_ema,
+        message="EMA keys are to be written, but nothing is averaged. Average the weights, or leave the keys out.",
+        mends=(("Average the weights", {"use_ema": True}), ("Leave them out", {"save_ema_keys": False})),
+    ),
+    Rule(
+        code="ema_keys_in_a_folder",
+        fields=("save_ema_keys", "save_model_as"),
+        broken=lambda c: c.saves.save_ema_keys and c.saves.save_model_as in ("diffusers", "diffusers_safetensors"),
+        message="EMA keys are to be written, but a Diffusers folder has no place for them. Choose a single file.",
+        mends=(
+            ("One .safetensors file", {"save_model_as": "safetensors"}),
+            ("Leave them out", {"save_ema_keys": False}),
+        ),
     ),
     Rule(
         code="two_formats",

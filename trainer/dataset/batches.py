@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 
 from trainer.contract.config import ImageSection
-from trainer.dataset.buckets import Size, assign, sizes_of
+from trainer.dataset.buckets import Size, bucket_of, sizes_of
 from trainer.dataset.captions import Entry
 from trainer.dataset.regularization import Pool
 
@@ -54,8 +54,7 @@ class Batches:
         self._entries = list(entries)
         self.batch_size = batch_size
         self._seed = seed
-        self.sizes = sizes_of(images)
-        buckets = _bucket_numbers(self._entries, self.sizes)
+        self.sizes, buckets = _buckets(self._entries, images)
         repeats = np.array([entry.repeats for entry in self._entries], dtype=np.int64)
         is_reg = np.array([entry.regularization for entry in self._entries], dtype=bool)
         numbers = np.arange(len(self._entries))
@@ -116,16 +115,18 @@ class Batches:
         return self._pool.window_counts(self.reg_uses_per_epoch, len(self.sizes))
 
 
-def _bucket_numbers(entries: Sequence[Entry], sizes: list[Size]) -> np.ndarray:
-    number_of = {size: number for number, size in enumerate(sizes)}
-    known: dict[Size, int] = {}
-    numbers = np.empty(len(entries), dtype=np.int64)
-    for place, entry in enumerate(entries):
+def _buckets(entries: Sequence[Entry], images: ImageSection) -> tuple[list[Size], np.ndarray]:
+    """The bucket sizes in order, and for each entry the number of its own."""
+    listed = sizes_of(images)
+    buckets: dict[Size, Size] = {}
+    for entry in entries:
         size = entry.picture.width, entry.picture.height
-        if size not in known:
-            known[size] = number_of[assign(*size, sizes)]
-        numbers[place] = known[size]
-    return numbers
+        if size not in buckets:
+            buckets[size] = bucket_of(*size, images, listed)
+    sizes = sorted(set(buckets.values())) if images.bucket_no_upscale else listed
+    number_of = {size: number for number, size in enumerate(sizes)}
+    numbers = (number_of[buckets[entry.picture.width, entry.picture.height]] for entry in entries)
+    return sizes, np.fromiter(numbers, dtype=np.int64, count=len(entries))
 
 
 def _ceil(counts: np.ndarray, batch_size: int) -> np.ndarray:

@@ -1,24 +1,32 @@
 """Captions: which file belongs to an image, what stands in it, and what of it is used each time.
 
 A scan comes in; entries (one image with its caption and repeats) and problems go out. In numbered folders a caption
-file replaces the folder's name; in a captioned folder every image needs its own.
+file replaces the folder's name; in a captioned folder every image needs its own. Files that an index knows as they
+are now are not opened.
 """
 
+import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
 from trainer.contract.config import CaptionSection, DataSection
-from trainer.contract.problems import Mend, Problem
-from trainer.dataset.scan import CHUNK, Folder, Picture, Scan
-from trainer.dataset.wording import counted, listed
+from trainer.contract.problems import Problem
+from trainer.dataset.caption_problems import CaptionProblems
+from trainer.dataset.index import BLOCK, Index
+from trainer.dataset.scan import CHUNK, Folder, Picture, Scan, threads
+from trainer.dataset.wording import ending_of
 
 USUAL_EXTENSIONS = (".txt", ".caption", ".cap")
 """What captioning tools write; looked for beside images whose caption is missing."""
+
+Files = Mapping[str, tuple[int, int]]
+"""Name of a caption file (in small letters on Windows) -> its length and time."""
 
 FACE_NUMBERS = 4
 """A face-crop name ends in _x_y_width_height: all faces cut from one picture share that picture's caption."""
@@ -84,37 +92,48 @@ def write_caption(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def entries_of(scan: Scan, data: DataSection) -> tuple[list[Entry], list[Problem]]:
+def entries_of(scan: Scan, data: DataSection, index: Index | None = None) -> tuple[list[Entry], list[Problem]]:
     """Every picture with its caption, folder by folder, and the problems of all captions at once."""
+    index = index if index is not None else Index(None)
     entries: list[Entry] = []
-    findings = _Findings()
-    with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as threads:
+    findings = CaptionProblems()
+    with threads() as pool:
         for folder in scan.folders:
-            files = {name.casefold(): name for name in _names_in(folder.path)}
-            captions = _captions_of(folder, data.caption_extension, files, threads)
+            files = _caption_files(folder.path, (data.caption_extension, *USUAL_EXTENSIONS))
             needed = data.fine_tuning and not folder.regularization
-            for picture, caption in zip(folder.pictures, captions, strict=True):
-                text = folder.name if caption.text is None else caption.text
-                entries.append(
-                    Entry(picture, text, folder.repeats, folder.regularization, folder.path, caption.text is not None)
-                )
-                findings.note(picture.path.name, caption, text, needed, folder.regularization)
-            findings.look_beside(folder, files, data.caption_extension, needed)
-    return entries, findings.problems(data)
+            for start in range(0, len(folder.pictures), BLOCK):
+                pictures = folder.pictures[start : start + BLOCK]
+                names = [_present(picture.name, data.caption_extension, files) for picture in pictures]
+                for picture, name, caption in zip(
+                    pictures, names, _captions(folder.path, names, files, index, pool), strict=True
+                ):
+                    text = folder.name if caption.text is None else caption.text
+                    captioned = caption.text is not None
+                    entries.append(Entry(picture, text, folder.repeats, folder.regularization, folder.path, captioned))
+                    if caption.fault:
+                        findings.note_fault(caption.fault, name or picture.name)
+                    elif not captioned and needed:
+                        findings.note_missing(picture.name)
+                    elif not text:
+                        findings.note_empty(name or picture.name, needed)
+            _look_beside(folder, files, data.caption_extension, findings)
+    return entries, findings.problems(data.caption_extension)
 
 
 def caption_for(entry: Entry, captions: CaptionSection, rng: np.random.Generator) -> str:
-    """The caption of one use: left out with the rate `ucg`, its comma-separated parts in a new order with shuffling.
+    """The caption of one use: left out by chance, its comma-separated parts in a new order with shuffling.
 
-    The dice for leaving out are thrown first and always, so that shuffling does not change which ones are left out.
+    It is left out where `ucg` or `caption_dropout_rate` says so, each by itself. One throw decides for both, first and
+    always, so that shuffling does not change which ones are left out. The first `keep_tokens` parts keep their place.
     """
-    dropped = rng.random() < captions.ucg
-    if dropped:
+    either = captions.ucg + captions.caption_dropout_rate - captions.ucg * captions.caption_dropout_rate
+    if rng.random() < either:
         return ""
     if not captions.shuffle_caption:
         return entry.caption
     parts = [part.strip() for part in entry.caption.split(",")]
-    return ", ".join(parts[i] for i in rng.permutation(len(parts)))
+    fixed, moved = parts[: captions.keep_tokens], parts[captions.keep_tokens :]
+    return ", ".join(fixed + [moved[i] for i in rng.permutation(len(moved))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,28 +142,54 @@ class _Read:
 
     text: str | None
     fault: str = ""
-    file: str = ""
 
 
-def _captions_of(
-    folder: Folder, extension: str, files: Mapping[str, str], threads: ThreadPoolExecutor
+_NO_FILE = _Read(None)
+
+
+def _captions(
+    folder: Path, names: Sequence[str | None], files: Files, index: Index, pool: ThreadPoolExecutor
 ) -> Iterator[_Read]:
-    names = [_present(picture.path.name, extension, files) for picture in folder.pictures]
-    # A block at a time: a task for each of 100,000 files would weigh more than the captions.
-    blocks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    for block in threads.map(lambda block: [_read(folder.path, name) for name in block], blocks):
-        yield from block
+    """The captions of up to BLOCK pictures; `names` are their caption files, None for none."""
+    wanted = sorted({name for name in names if name is not None})
+    if not wanted:
+        yield from repeat(_NO_FILE, len(names))
+        return
+    states = [files[_key(name)] for name in wanted]
+    known = index.captions(folder, wanted, [size for size, _ in states], [mtime for _, mtime in states])
+    texts = {name: _Read(text) for name, text in zip(wanted, known, strict=True) if text is not None}
+    new = [name for name in wanted if name not in texts]
+    # Some at a time: a task for each of 100,000 files would weigh more than the captions.
+    chunks = [new[start : start + CHUNK] for start in range(0, len(new), CHUNK)]
+    read = (one for chunk in pool.map(lambda chunk: [_read(folder / name) for name in chunk], chunks) for one in chunk)
+    texts.update(zip(new, read, strict=True))
+    sound = ((name, *files[_key(name)], text) for name in new if (text := texts[name].text) is not None)
+    index.note_captions(folder, (row for row in sound if not texts[row[0]].fault))
+    for name in names:
+        yield _NO_FILE if name is None else texts[name]
 
 
-def _read(folder: Path, name: str | None) -> _Read:
-    if name is None:
-        return _Read(None)
+def _read(path: Path) -> _Read:
     try:
-        return _Read(read_caption(folder / name), file=name)
+        return _Read(read_caption(path))
     except UnicodeDecodeError:
-        return _Read("", "not_utf8", name)
+        return _Read("", "not_utf8")
     except OSError:
-        return _Read("", "unreadable", name)
+        return _Read("", "unreadable")
+
+
+def _look_beside(folder: Folder, files: Files, extension: str, findings: CaptionProblems) -> None:
+    """Count the captions that another extension would find in a folder where this one finds none or few."""
+    if not files:
+        return
+    for other in USUAL_EXTENSIONS:
+        if other == extension:
+            continue
+        hits = sum(
+            _present(picture.name, extension, files) is None and _present(picture.name, other, files) is not None
+            for picture in folder.pictures
+        )
+        findings.note_beside(other, hits)
 
 
 def _candidates(picture_name: str, extension: str) -> list[str]:
@@ -156,21 +201,32 @@ def _candidates(picture_name: str, extension: str) -> list[str]:
     return names
 
 
-def _present(picture_name: str, extension: str, files: Mapping[str, str]) -> str | None:
-    """The first candidate that stands in a listing (lower-cased name -> name), without asking the disk once more."""
-    for name in _candidates(picture_name, extension):
-        found = files.get(name.casefold())
-        # Where the file system tells cases apart, A.TXT is not the caption of A.png with .txt.
-        if found is not None and (found == name or os.name == "nt"):
-            return name
-    return None
+def _present(picture_name: str, extension: str, files: Files) -> str | None:
+    """The first candidate that stands in a listing, without asking the disk once more."""
+    if not files:
+        return None
+    return next((name for name in _candidates(picture_name, extension) if _key(name) in files), None)
 
 
-def _names_in(path: Path) -> list[str]:
+def _key(name: str) -> str:
+    # Where the file system tells cases apart, A.TXT is not the caption of A.png with .txt.
+    return name.casefold() if os.name == "nt" else name
+
+
+def _caption_files(path: Path, extensions: Sequence[str]) -> Files:
+    """The files in a folder that may be captions."""
+    endings = {ending_of(f"x{extension}") for extension in extensions}
+    files: dict[str, tuple[int, int]] = {}
     try:
-        return os.listdir(path)
+        with os.scandir(path) as items:
+            for item in items:
+                if ending_of(item.name) in endings:
+                    with contextlib.suppress(OSError):  # a link that leads nowhere is no caption
+                        status = item.stat()
+                        files[_key(item.name)] = status.st_size, status.st_mtime_ns
     except OSError:  # taken away between scan and now: no captions there, and the scan's files will be missed too
-        return []
+        return files
+    return files
 
 
 def _first_line(content: bytes) -> bytes:
@@ -183,99 +239,3 @@ def _is_utf8(content: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-class _Findings:
-    """Collects what is wrong with captions over all folders, to say each thing once."""
-
-    def __init__(self) -> None:
-        self.missing: list[str] = []
-        self.empty: list[str] = []
-        self.empty_needed: list[str] = []
-        self.faults: dict[str, list[str]] = {"not_utf8": [], "unreadable": []}
-        self.beside: dict[str, int] = {}
-        self.without_name = False
-
-    def note(self, picture: str, caption: _Read, text: str, needed: bool, regularization: bool) -> None:
-        if caption.fault:
-            self.faults[caption.fault].append(caption.file)
-        elif caption.text is None and needed:
-            self.missing.append(picture)
-        elif not text:
-            (self.empty_needed if needed else self.empty).append(caption.file or picture)
-
-    def look_beside(self, folder: Folder, files: Mapping[str, str], extension: str, needed: bool) -> None:
-        """Count the captions that another extension would find in a folder where this one finds none or few."""
-        for other in USUAL_EXTENSIONS:
-            if other == extension:
-                continue
-            hits = sum(
-                _present(picture.path.name, extension, files) is None
-                and _present(picture.path.name, other, files) is not None
-                for picture in folder.pictures
-            )
-            self.beside[other] = self.beside.get(other, 0) + hits
-
-    def problems(self, data: DataSection) -> list[Problem]:
-        box = ("caption_extension", "train_data_dir")
-        problems = [
-            Problem(f"disk.caption_{fault}", message.format(*_named(names, "caption file")), box)
-            for fault, message in (
-                ("not_utf8", "{0} {1} not in UTF-8. Save {2} as UTF-8 in a text editor."),
-                ("unreadable", "{0} {1} not readable. Allow reading {2}, or take {2} away."),
-            )
-            if (names := self.faults[fault])
-        ]
-        if self.missing:
-            problems.append(self._missing(data))
-        elif any(self.beside.values()):
-            problems.append(self._other_extension(data))
-        if self.empty_needed:
-            who, verb, _ = _named(self.empty_needed, "caption file")
-            message = f"{who} {verb} empty. Write a caption into the first line."
-            problems.append(Problem("disk.caption_empty", message, box))
-        if self.empty:
-            who, _, _ = _named(self.empty, "image")
-            message = f"{who}: the caption is empty, and is learnt as an empty one."
-            problems.append(Problem("disk.caption_empty", message, box, "warning"))
-        return problems
-
-    def _missing(self, data: DataSection) -> Problem:
-        who, _, _ = _named(self.missing, "image")
-        verb = "has" if len(self.missing) == 1 else "have"
-        message = f"{who} {verb} no caption file ending in {data.caption_extension}."
-        found = self._best()
-        if found:
-            message += f" {counted(self.beside[found], 'caption')} ending in {found} {_verb(self.beside[found])} there."
-        else:
-            message += " Write the captions, or train with numbered folders."
-        return Problem("disk.captions_missing", message, ("caption_extension", "train_data_dir"), mends=_switch(found))
-
-    def _other_extension(self, data: DataSection) -> Problem:
-        found = self._best()
-        assert found
-        message = (
-            f"{counted(self.beside[found], 'caption file')} ending in {found} {_verb(self.beside[found])} beside the "
-            f"images unread: the job reads {data.caption_extension}, and uses the folder's name where there is none."
-        )
-        return Problem("disk.captions_of_other_ending", message, ("caption_extension",), "warning", _switch(found))
-
-    def _best(self) -> str:
-        """The extension that would find most captions, empty where none would find any."""
-        return max((other for other in self.beside if self.beside[other]), key=self.beside.__getitem__, default="")
-
-
-def _switch(extension: str) -> tuple[Mend, ...]:
-    return (Mend(f"Switch to {extension}", {"caption_extension": extension}),) if extension else ()
-
-
-def _verb(number: int) -> str:
-    return "lies" if number == 1 else "lie"
-
-
-def _named(names: Iterable[str], noun: str) -> tuple[str, str, str]:
-    """Who, is or are, it or them."""
-    names = list(names)
-    if len(names) == 1:
-        return names[0], "is", "it"
-    return f"{counted(len(names), noun)} ({listed(names)})", "are", "them"

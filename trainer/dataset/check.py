@@ -4,20 +4,25 @@ A config comes in; a `Report` with the scan, the entries, the plan (where one ca
 The page, `python -m trainer check` and the trainer call the same function.
 """
 
+import heapq
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 from trainer.contract.config import ImageSection, TrainingConfig
 from trainer.contract.problems import Problem
-from trainer.dataset.buckets import assign, rounding_problems, scale_to_cover, sizes_of
+from trainer.dataset.buckets import bucket_of, resized_size, rounding_problems, sizes_of
+from trainer.dataset.caption_problems import long_captions
 from trainer.dataset.captions import Entry, entries_of
+from trainer.dataset.duplicates import Looked, duplicate_problems, look_at_all, same_content, same_look
+from trainer.dataset.faces import FACES_FILE, FacesUnreadable, read_faces
+from trainer.dataset.index import Index, default_index_path
+from trainer.dataset.placement import face_of
 from trainer.dataset.plan import Plan, make_plan
 from trainer.dataset.scan import Folder, Picture, Progress, Scan, scan
-from trainer.dataset.wording import counted, listed, shown
+from trainer.dataset.wording import NAMES_SHOWN, counted, listed, shown
 
 ENLARGED_TOO_MUCH = 1.5
 """From this factor on an image is called small: enlarging invents detail that the model then learns as blur."""
@@ -41,22 +46,35 @@ def check_dataset(
     world_size: int = 1,
     count_tokens: Callable[[str], int] | None = None,
     progress: Progress | None = None,
+    *,
+    deep: bool = False,
+    index_path: Path | None = None,
 ) -> Report:
     """Look at everything on disk that a job reads and writes, models excepted.
 
     `count_tokens` tells how many tokens a caption has, without start and end; without it length is not judged.
+    `deep` also decodes every image: it finds damage behind a sound head, which an index remembers for ordinary checks
+    as well, and pictures that look nearly the same. The index is the studio's own unless `index_path` names one.
     """
-    found = scan(config.data, progress)
-    entries, problems = entries_of(found, config.data)
-    problems = [*found.problems, *problems, *rounding_problems(config.images)]
-    for field, regularization in (("train_data_dir", False), ("reg_data_dir", True)):
-        folders = [folder for folder in found.folders if folder.regularization is regularization]
-        problems += _duplicates(folders, field)
-        problems += _shared_stems(folders, field)
-        problems += _all_unreadable(folders, field, found.problems)
+    with Index(index_path if index_path is not None else default_index_path()) as index:
+        found = scan(config.data, progress, index)
+        looked = look_at_all(found, index, config.data.skip_bad_images, progress) if deep else Looked(found, (), {})
+        found = looked.scan
+        entries, problems = entries_of(found, config.data, index)
+        problems = [*found.problems, *looked.problems, *problems, *rounding_problems(config.images)]
+        for field, regularization in (("train_data_dir", False), ("reg_data_dir", True)):
+            folders = [folder for folder in found.folders if folder.regularization is regularization]
+            same = same_content(folders, index)
+            near = same_look(folders, looked.looks, same) if deep else []
+            problems += duplicate_problems(same, near, field)
+            problems += _shared_stems(folders, field)
+            problems += _all_unreadable(folders, field, found.problems)
     problems += _small(found.folders, config.images)
+    if config.images.face_range is not None:
+        problems += _without_face(found.folders)
     if count_tokens is not None:
-        problems += _long_captions(entries, count_tokens)
+        captions = ((entry.picture.name, entry.caption) for entry in entries)
+        problems += long_captions(captions, count_tokens, MOST_TOKENS)
     if config.saves.output_dir is not None:
         problems += output_problems(config.saves.output_dir.expanduser())
     length_given = config.length.max_train_steps is not None or config.length.max_train_epochs is not None
@@ -96,77 +114,80 @@ def _all_unreadable(folders: Sequence[Folder], field: str, problems: Iterable[Pr
 
 def _small(folders: Sequence[Folder], images: ImageSection) -> list[Problem]:
     sizes = sizes_of(images)
-    small: list[tuple[float, Picture]] = []
+    factors: dict[tuple[int, int], float] = {}
+    number = 0
+    smallest: list[tuple[float, int, Picture]] = []
     for folder in folders:
         for picture in folder.pictures:
-            bucket = assign(picture.width, picture.height, sizes)
-            factor = scale_to_cover(picture.width, picture.height, bucket)[0] / picture.width
-            if factor > ENLARGED_TOO_MUCH:
-                small.append((factor, picture))
-    if not small:
+            size = picture.width, picture.height
+            if size not in factors:
+                factors[size] = resized_size(*size, bucket_of(*size, images, sizes), images)[0] / size[0]
+            if factors[size] > ENLARGED_TOO_MUCH:
+                number += 1
+                # Only those that will be named are kept: in a folder of thumbnails all are small.
+                keep = heapq.heappush if len(smallest) < NAMES_SHOWN else heapq.heappushpop
+                keep(smallest, (factors[size], -number, picture))
+    if not number:
         return []
-    small.sort(key=lambda pair: -pair[0])
-    if len(small) == 1:
-        factor, picture = small[0]
-        size = f"{picture.width} × {picture.height}"
-        message = f"{picture.path.name} is small: {size}, enlarged {factor:.1f} times for its bucket."
+    smallest.sort(key=lambda row: (-row[0], -row[1]))
+    if number == 1:
+        factor, _, picture = smallest[0]
+        size_shown = f"{picture.width} × {picture.height}"
+        message = f"{picture.name} is small: {size_shown}, enlarged {factor:.1f} times for its bucket."
     else:
-        names = listed([f"{picture.path.name} {factor:.1f} times" for factor, picture in small])
-        message = f"{counted(len(small), 'image')} are small and enlarged for their bucket: {names}."
+        names = listed([f"{picture.name} {factor:.1f} times" for factor, _, picture in smallest], number)
+        message = f"{counted(number, 'image')} are small and enlarged for their bucket: {names}."
     return [Problem("disk.image_small", message, ("resolution", "train_data_dir"), "warning")]
-
-
-def _duplicates(folders: Sequence[Folder], field: str) -> list[Problem]:
-    """The same file content more than once; only files of the same length are read."""
-    by_length: dict[int, list[Path]] = defaultdict(list)
-    for folder in folders:
-        for picture in folder.pictures:
-            by_length[picture.size_bytes].append(picture.path)
-    by_content: dict[bytes, list[Path]] = defaultdict(list)
-    for paths in by_length.values():
-        if len(paths) > 1:
-            for path in paths:
-                by_content[_digest(path)].append(path)
-    groups = [[path.name for path in paths] for paths in by_content.values() if len(paths) > 1]
-    if not groups:
-        return []
-    if len(groups) == 1:
-        times = "twice" if len(groups[0]) == 2 else f"{len(groups[0])} times"
-        message = f"{listed(groups[0])} are the same image. It would count {times}."
-    else:
-        pairs = listed([" = ".join(names) for names in groups])
-        message = f"{counted(len(groups), 'image')} are there more than once and count each time: {pairs}."
-    return [Problem("disk.image_duplicate", message, (field,), "warning")]
-
-
-def _digest(path: Path) -> bytes:
-    try:
-        return blake2b(path.read_bytes(), digest_size=16).digest()
-    except OSError:  # gone since the scan: like no other file
-        return str(path).encode()
 
 
 def _shared_stems(folders: Sequence[Folder], field: str) -> list[Problem]:
     shared: list[str] = []
     for folder in folders:
-        by_stem: dict[str, list[str]] = defaultdict(list)
+        seen: set[str] = set()
+        twice: dict[str, list[str]] = defaultdict(list)
         for picture in folder.pictures:
-            by_stem[picture.path.stem].append(picture.path.name)
-        shared += [" + ".join(names) for names in by_stem.values() if len(names) > 1]
+            stem = picture.name.rpartition(".")[0]
+            if stem in seen:
+                twice[stem] = []
+            seen.add(stem)
+        if twice:
+            for picture in folder.pictures:
+                if (stem := picture.name.rpartition(".")[0]) in twice:
+                    twice[stem].append(picture.name)
+        shared += [" + ".join(names) for names in twice.values()]
     if not shared:
         return []
     message = f"These share one caption file, since only their endings differ: {listed(shared)}."
     return [Problem("disk.shared_stem", message, (field,), "warning")]
 
 
-def _long_captions(entries: Sequence[Entry], count_tokens: Callable[[str], int]) -> list[Problem]:
-    tokens = {text: count_tokens(text) for text in {entry.caption for entry in entries}}
-    long = [entry.picture.path.name for entry in entries if tokens[entry.caption] > MOST_TOKENS]
-    if not long:
-        return []
-    verb = "is" if len(long) == 1 else "are"
-    message = (
-        f"{counted(len(long), 'caption')} {verb} longer than {MOST_TOKENS} tokens, "
-        f"and what comes after is not learnt: {listed(long)}."
-    )
-    return [Problem("disk.caption_long", message, ("train_data_dir",), "warning")]
+def _without_face(folders: Sequence[Folder]) -> list[Problem]:
+    """Crops around faces are asked for: which training images have none to crop around."""
+    problems: list[Problem] = []
+    names: list[str] = []
+    not_looked: list[Path] = []
+    for folder in folders:
+        if folder.regularization:
+            continue
+        without = [picture.name for picture in folder.pictures if face_of(picture) is None]
+        try:
+            looked = read_faces(folder.path)
+        except FacesUnreadable as reason:
+            looked = {}
+            message = f"{reason} Take it away and find the faces again."
+            problems.append(Problem("disk.faces_unreadable", message, ("face_crop_aug_range",), "warning"))
+        names += without
+        if any(name not in looked for name in without):
+            not_looked.append(folder.path)
+    if names:
+        verb = "has" if len(names) == 1 else "have"
+        message = (
+            f"{counted(len(names), 'image')} ({listed(names)}) {verb} no known face and will be cut like any other."
+        )
+        if not_looked:
+            place = not_looked[0] if len(not_looked) == 1 else not_looked[0].parent
+            message += f' To find them: python -m trainer faces "{shown(place)}".'
+        else:
+            message += f" None was found there: write it into {FACES_FILE}, or leave it so."
+        problems.append(Problem("disk.face_missing", message, ("face_crop_aug_range", "train_data_dir"), "warning"))
+    return problems

@@ -4,7 +4,8 @@ A wrong level is the commonest mistake with these folders, so each way of being 
 one click that mends it. Nothing is renamed or moved.
 """
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.contract.problems import Mend, Problem
@@ -16,13 +17,15 @@ MENDS_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A folder that counts, with the names of its images."""
+    """A folder that counts, with the names, lengths and times of its images."""
 
     path: Path
     name: str
     repeats: int
     images: tuple[str, ...]
     regularization: bool
+    sizes_bytes: "array[int]" = field(default_factory=lambda: array("q"))
+    mtimes_ns: "array[int]" = field(default_factory=lambda: array("q"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def numbered_folders(parent: Path, regularization: bool = False) -> Layout:
         if inner.fault is not None:
             problems.append(_fault(inner, field))
             continue
-        found.append(Found(inner.path, parsed[1], parsed[0], inner.images, regularization))
+        found.append(_found(inner, parsed[1], parsed[0], regularization))
         problems += _passed_over(inner, field)
     if not found and not problems:
         return Layout((), (_none_numbered(listing, field),))
@@ -79,8 +82,12 @@ def captioned_folder(path: Path, repeats: int) -> Layout:
         return Layout((), (_fault(listing, "train_data_dir"),))
     if not listing.images:
         return Layout((), (_no_captioned_images(listing), *_passed_over(listing, "train_data_dir")))
-    found = Found(path, "", repeats, listing.images, False)
+    found = _found(listing, "", repeats, False)
     return Layout((found,), tuple(_passed_over(listing, "train_data_dir")))
+
+
+def _found(listing: Listing, name: str, repeats: int, regularization: bool) -> Found:
+    return Found(listing.path, name, repeats, listing.images, regularization, listing.sizes_bytes, listing.mtimes_ns)
 
 
 def _fault(listing: Listing, field: str) -> Problem:

@@ -1,15 +1,19 @@
 """What lies in one folder: images that are read, images of other kinds, folders, links that lead nowhere.
 
-One directory walk, no file is opened. Hidden names never appear; nothing is visited twice or below.
+One directory walk, no file is opened. Hidden names never appear; nothing is visited twice or below. Lengths and times
+of the images come along, so that an index can tell which of them are as they were.
 """
 
 import os
 import stat
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from PIL import features
+
+from trainer.dataset.wording import ending_of
 
 FORMATS: dict[str, tuple[str, ...]] = {
     ".png": ("PNG",),
@@ -39,6 +43,9 @@ class Listing:
 
     path: Path
     images: tuple[str, ...] = ()
+    sizes_bytes: "array[int]" = field(default_factory=lambda: array("q"))
+    """For each of `images` the file's length, -1 where it cannot be asked for."""
+    mtimes_ns: "array[int]" = field(default_factory=lambda: array("q"))
     folders: tuple[str, ...] = ()
     other_images: tuple[str, ...] = ()
     broken_links: tuple[str, ...] = ()
@@ -51,30 +58,49 @@ def list_folder(path: Path) -> Listing:
     try:
         if not path.is_dir():
             return Listing(path, fault="not_a_folder" if path.exists() else "missing")
+        names: dict[str, list[str]] = {kind: [] for kind in ("image", "folder", "other", "broken", "loop")}
+        sizes, mtimes = array("q"), array("q")
         with os.scandir(path) as items:
-            found = sorted((item for item in items if not _hidden(item)), key=lambda item: item.name)
+            # An item with its status weighs a kilobyte: what is needed is taken out one by one.
+            for item in items:
+                if _hidden(item):
+                    continue
+                kind = _kind(item, path)
+                if kind == "image":
+                    try:
+                        status = item.stat()
+                        sizes.append(status.st_size)
+                        mtimes.append(status.st_mtime_ns)
+                    except OSError:
+                        sizes.append(-1)
+                        mtimes.append(-1)
+                if kind:
+                    names[kind].append(item.name)
     except OSError:  # no permission, or a link that leads back to itself
         return Listing(path, fault="unreadable")
-    names: dict[str, list[str]] = {kind: [] for kind in ("image", "folder", "other", "broken", "loop", "")}
-    for item in found:
-        names[_kind(item, path)].append(item.name)
+    images = names["image"]
+    order = sorted(range(len(images)), key=images.__getitem__)
     return Listing(
         path,
-        images=tuple(names["image"]),
-        folders=tuple(names["folder"]),
-        other_images=tuple(names["other"]),
-        broken_links=tuple(names["broken"]),
-        looping_folders=tuple(names["loop"]),
+        images=tuple(images[i] for i in order),
+        sizes_bytes=array("q", (sizes[i] for i in order)),
+        mtimes_ns=array("q", (mtimes[i] for i in order)),
+        folders=tuple(sorted(names["folder"])),
+        other_images=tuple(sorted(names["other"])),
+        broken_links=tuple(sorted(names["broken"])),
+        looping_folders=tuple(sorted(names["loop"])),
     )
 
 
 def _kind(item: os.DirEntry[str], folder: Path) -> str:
-    ending = os.path.splitext(item.name)[1].lower()
+    ending = ending_of(item.name)
     try:
+        if ending in FORMATS and item.is_file():
+            return "image"
         if item.is_dir():
             return "loop" if item.is_symlink() and _leads_back(item, folder) else "folder"
         if item.is_file():
-            return "image" if ending in FORMATS else "other" if ending in OTHER_IMAGES else ""
+            return "other" if ending in OTHER_IMAGES else ""
     except OSError:  # a link that leads to itself
         return "loop"
     return "broken" if item.is_symlink() and ending in FORMATS else ""

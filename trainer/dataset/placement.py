@@ -4,12 +4,14 @@ The cut of one use is a function of the picture, its bucket, the options and the
 cache keys on it, the page draws it.
 """
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from trainer.contract.config import ImageSection
-from trainer.dataset.buckets import Size, fit, scale_to_cover
+from trainer.dataset.buckets import Size, resized_size
+from trainer.dataset.faces import Face, face_in_name
 from trainer.dataset.scan import Picture
 
 SMALLEST_JITTERED_FACE = 40
@@ -27,44 +29,24 @@ class Placement:
     flipped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Face:
-    """A face in a picture: centre and size in pixels."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    @property
-    def side(self) -> int:
-        """The longer side."""
-        return max(self.width, self.height)
-
-
-def face_in_name(stem: str) -> Face | None:
-    """The face that a file name tells: NAME_x_y_width_height, centre and size; None where it tells none."""
-    parts = stem.split("_")
-    if len(parts) < 5 or not all(part.isdecimal() for part in parts[-4:]):
-        return None
-    face = Face(*(int(part) for part in parts[-4:]))
-    return face if face.x > 0 and face.side > 0 else None
+def face_of(picture: Picture) -> Face | None:
+    """The face of a picture: the one its name tells, else the one in the index beside it, else none."""
+    return face_in_name(os.path.splitext(picture.name)[0]) or picture.face
 
 
 def placement(picture: Picture, bucket: Size, images: ImageSection, rng: np.random.Generator) -> Placement:
     """The cut of one use. The dice for mirroring are thrown first, so that it does not depend on the kind of cut."""
     flipped = images.flip_aug and bool(rng.random() < 0.5)
-    face = face_in_name(picture.path.stem) if images.face_range is not None else None
+    face = face_of(picture) if images.face_range is not None else None
     if face is not None and images.face_range is not None:
         width, height, left, top = _around_face(picture, bucket, face, images, rng)
         return Placement(width, height, left, top, flipped)
+    width, height = resized_size(picture.width, picture.height, bucket, images)
+    left, top = (width - bucket[0]) // 2, (height - bucket[1]) // 2
     if images.random_crop:
-        width, height = scale_to_cover(picture.width, picture.height, bucket)
         left = int(rng.integers(0, width - bucket[0], endpoint=True))
         top = int(rng.integers(0, height - bucket[1], endpoint=True))
-        return Placement(width, height, left, top, flipped)
-    middle = fit(picture.width, picture.height, bucket)
-    return Placement(middle.resized_w, middle.resized_h, middle.crop_left, middle.crop_top, flipped)
+    return Placement(width, height, left, top, flipped)
 
 
 def _around_face(

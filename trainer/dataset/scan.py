@@ -1,20 +1,22 @@
 """The images of a job as they lie on disk: numbered folders or one captioned folder, and regularization folders.
 
-A `DataSection` comes in; folders with their pictures (upright sizes, read from headers alone, in threads) and the
-problems of the folders and files go out. Nothing is decoded, written or renamed.
+A `DataSection` comes in; folders with their pictures (upright sizes, read from headers alone, in threads, or known from
+an index) and the problems of the folders and files go out. Nothing is decoded, written or renamed.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.contract.config import DataSection
 from trainer.contract.problems import Problem
-from trainer.dataset.flaws import flaws_of
+from trainer.dataset.faces import Face, FacesUnreadable, Looked, read_faces
+from trainer.dataset.flaws import Flaws
 from trainer.dataset.headers import Header, read_header
-from trainer.dataset.layout import Found, captioned_folder, numbered_folders
+from trainer.dataset.index import BLOCK, Index
+from trainer.dataset.layout import Found, Layout, captioned_folder, numbered_folders
 from trainer.dataset.wording import shown
 
 Progress = Callable[[int, int], None]
@@ -24,15 +26,51 @@ CHUNK = 64
 """Files that one thread reads at a time: few enough for a smooth progress bar, enough to outweigh the hand-over."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Picture:
-    """An image file with its upright size in pixels (EXIF orientation applied)."""
+    """An image file with its upright size in pixels (EXIF orientation applied).
 
-    path: Path
+    There may be a million of them, so the folder is shared and the path is made when it is asked for: about 200 bytes
+    each, where a `Path` alone has 500.
+    """
+
+    folder: Path
+    name: str
     width: int
     height: int
-    size_bytes: int = 0
-    mtime_ns: int = 0
+    size_bytes: int
+    mtime_ns: int
+    face: Face | None
+    """Where the index of faces beside it says that one is; a name that tells it itself goes before this."""
+
+    def __init__(
+        self, path: Path, width: int, height: int, size_bytes: int = 0, mtime_ns: int = 0, *, face: Face | None = None
+    ) -> None:
+        self._fill(path.parent, path.name, width, height, size_bytes, mtime_ns, face)
+
+    @classmethod
+    def within(cls, folder: Path, name: str, header: Header, face: Face | None) -> "Picture":
+        """The picture of a sound header, without taking a path apart."""
+        made = object.__new__(cls)
+        made._fill(folder, name, header.width, header.height, header.size_bytes, header.mtime_ns, face)
+        return made
+
+    def _fill(
+        self, folder: Path, name: str, width: int, height: int, size_bytes: int, mtime_ns: int, face: Face | None
+    ) -> None:
+        put = object.__setattr__
+        put(self, "folder", folder)
+        put(self, "name", name)
+        put(self, "width", width)
+        put(self, "height", height)
+        put(self, "size_bytes", size_bytes)
+        put(self, "mtime_ns", mtime_ns)
+        put(self, "face", face)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self.folder / self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +82,7 @@ class Folder:
     """The caption for images without a caption file: "sks star" for 10_sks star; empty for a captioned folder."""
     repeats: int
     pictures: tuple[Picture, ...]
+    """In order of their names."""
     regularization: bool
 
 
@@ -60,58 +99,98 @@ class Scan:
         return sum(len(folder.pictures) for folder in self.folders if not folder.regularization)
 
 
-def scan(data: DataSection, progress: Progress | None = None) -> Scan:
-    """Find the folders and read every image's header; all problems at once, no exception for a bad file."""
-    found: list[Found] = []
-    problems: list[Problem] = []
+def scan(data: DataSection, progress: Progress | None = None, index: Index | None = None) -> Scan:
+    """Find the folders and read every image's header; all problems at once, no exception for a bad file.
+
+    Files that `index` knows as they are now are not opened, and what is read is noted there.
+    """
+    layouts = _layouts(data)
+    problems = [problem for layout in layouts.values() for problem in layout.problems]
+    problems += _same_folder(data)
+    total = sum(len(item.images) for layout in layouts.values() for item in layout.folders)
+    reader = _Reader(index if index is not None else Index(None), progress, total)
+    folders: list[Folder] = []
+    for field, layout in layouts.items():
+        flaws = Flaws(field)
+        folders += [_folder(item, reader, flaws) for item in layout.folders]
+        problems += flaws.problems(left_out=data.skip_bad_images)
+    return Scan(tuple(folders), tuple(problems))
+
+
+def threads() -> ThreadPoolExecutor:
+    """Threads for reading files: it waits for the disk more than it computes, most of all on a network drive."""
+    return ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1)))
+
+
+def _layouts(data: DataSection) -> dict[str, Layout]:
+    """Option that names a folder -> what lies in it."""
+    layouts: dict[str, Layout] = {}
     if data.train_data_dir is not None:
         train = data.train_data_dir.expanduser()
-        looked = captioned_folder(train, data.dataset_repeats) if data.fine_tuning else numbered_folders(train)
-        found += looked.folders
-        problems += looked.problems
+        layouts["train_data_dir"] = (
+            captioned_folder(train, data.dataset_repeats) if data.fine_tuning else numbered_folders(train)
+        )
     if data.reg_data_dir is not None:
-        looked = numbered_folders(data.reg_data_dir.expanduser(), regularization=True)
-        found += looked.folders
-        problems += looked.problems
-        problems += _same_folder(data)
-    headers = read_headers([folder.path / name for folder in found for name in folder.images], progress)
-    folders = tuple(_folder(item, headers) for item in found)
-    for field, reg in (("train_data_dir", False), ("reg_data_dir", True)):
-        flagged = {p: header for item in found if item.regularization is reg for p, header in _own(item, headers)}
-        problems += flaws_of(flagged, field)
-    return Scan(folders, tuple(problems))
+        layouts["reg_data_dir"] = numbered_folders(data.reg_data_dir.expanduser(), regularization=True)
+    return layouts
 
 
-def read_headers(paths: Sequence[Path], progress: Progress | None = None) -> dict[Path, Header]:
-    """The header of every file, in the order of `paths`, read in threads."""
-    headers: dict[Path, Header] = {}
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    # Reading waits for the disk more than it computes, most of all on a network drive.
-    with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as threads:
-        for chunk, read in zip(chunks, threads.map(_read_chunk, chunks), strict=True):
-            headers.update(zip(chunk, read, strict=True))
-            if progress is not None:
-                progress(len(headers), len(paths))
-    return headers
+class _Reader:
+    """Reads headers in order, a block at a time, so that never more than a block of them is in memory."""
+
+    def __init__(self, index: Index, progress: Progress | None, total: int) -> None:
+        self._index = index
+        self._progress = progress
+        self._done, self._total = 0, total
+
+    def headers(self, item: Found) -> Iterator[tuple[str, Header]]:
+        """(name, header) of every image of a folder."""
+        with threads() as pool:
+            for start in range(0, len(item.images), BLOCK):
+                block = slice(start, start + BLOCK)
+                names = item.images[block]
+                known = self._index.headers(item.path, names, item.sizes_bytes[block], item.mtimes_ns[block])
+                new = [name for name, header in zip(names, known, strict=True) if header is None]
+                self._count(len(names) - len(new))
+                read = dict(zip(new, self._read(item.path, new, pool), strict=True))
+                self._index.note_headers(item.path, read.items())
+                for name, header in zip(names, known, strict=True):
+                    yield name, header if header is not None else read[name]
+        self._index.forget_gone(item.path, item.images)
+
+    def _read(self, folder: Path, names: Sequence[str], pool: ThreadPoolExecutor) -> Iterator[Header]:
+        chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+        for headers in pool.map(lambda chunk: [read_header(folder / name) for name in chunk], chunks):
+            self._count(len(headers))
+            yield from headers
+
+    def _count(self, files: int) -> None:
+        self._done += files
+        if files and self._progress is not None:
+            self._progress(self._done, self._total)
 
 
-def _read_chunk(paths: Sequence[Path]) -> list[Header]:
-    return [read_header(path) for path in paths]
+def _folder(item: Found, reader: _Reader, flaws: Flaws) -> Folder:
+    faces = _faces(item.path)
+    pictures = []
+    for name, header in reader.headers(item):
+        flaws.note(name, header)
+        if header.flaw is None:
+            face = _face(faces, name, header) if faces else None
+            pictures.append(Picture.within(item.path, name, header, face))
+    return Folder(item.path, item.name, item.repeats, tuple(pictures), item.regularization)
 
 
-def _own(item: Found, headers: dict[Path, Header]) -> Iterator[tuple[Path, Header]]:
-    for name in item.images:
-        path = item.path / name
-        yield path, headers[path]
+def _faces(folder: Path) -> Mapping[str, Looked]:
+    try:
+        return read_faces(folder)
+    except FacesUnreadable:  # the check says so where faces are asked for
+        return {}
 
 
-def _folder(item: Found, headers: dict[Path, Header]) -> Folder:
-    pictures = tuple(
-        Picture(path, header.width, header.height, header.size_bytes, header.mtime_ns)
-        for path, header in _own(item, headers)
-        if header.flaw is None
-    )
-    return Folder(item.path, item.name, item.repeats, pictures, item.regularization)
+def _face(faces: Mapping[str, Looked], name: str, header: Header) -> Face | None:
+    looked = faces.get(name)
+    return looked.face if looked is not None and looked.size_bytes == header.size_bytes else None
 
 
 def _same_folder(data: DataSection) -> list[Problem]:

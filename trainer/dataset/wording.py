@@ -20,10 +20,20 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """ "a.png", "a.png and b.png", "a.png, b.png, c.png, d.png, e.png and 12 more"."""
-    if len(names) == 1:
+def ending_of(name: str) -> str:
+    """ "a.PNG" -> ".png"."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
+
+
+def listed(names: Sequence[str], number: int | None = None) -> str:
+    """ "a.png", "a.png and b.png", "a.png, b.png, c.png, d.png, e.png and 12 more".
+
+    `number` is how many there are, where only the first of them are given.
+    """
+    number = len(names) if number is None else number
+    if number == 1:
         return names[0]
-    if len(names) <= NAMES_SHOWN:
+    if number <= NAMES_SHOWN:
         return ", ".join(names[:-1]) + " and " + names[-1]
-    return ", ".join(names[:NAMES_SHOWN]) + f" and {len(names) - NAMES_SHOWN:,} more"
+    return ", ".join(names[:NAMES_SHOWN]) + f" and {number - NAMES_SHOWN:,} more"

@@ -3,6 +3,7 @@
 Networks and their states go in; the folder is built beside the target and takes its place when it is whole.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import diffusers
 import torch
 
 from trainer.model.architecture import published
-from trainer.model.folders import STEMS
+from trainer.model.folders import STEMS, is_diffusers_folder, set_aside
 from trainer.model.load import Networks
 from trainer.model.single_file import State, outgoing
 from trainer.model.writing import in_place, sync_folder, write_pickled, write_safetensors
@@ -31,12 +32,15 @@ def save_folder(
 ) -> Path:
     """Write the model as the folder `target`, with .safetensors where `safe`, else .bin.
 
-    `words` go into the header of the U-Net's .safetensors file.
+    `words` go into the header of the U-Net's .safetensors file. Raises FileExistsError where something else than a
+    model stands at the target.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (target.with_name(f".{target.name}.{word}") for word in ("partial", "old"))
+    partial, old = target.with_name(f".{target.name}.partial"), set_aside(target)
     if old.exists() and not target.exists():
         os.replace(old, target)  # a process was killed between the two renames below
+    if not _may_be_replaced(target):
+        raise FileExistsError(errno.EEXIST, "there is something here already that is no Diffusers model", str(target))
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
@@ -54,6 +58,11 @@ def save_folder(
     sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def _may_be_replaced(target: Path) -> bool:
+    """Whether nothing is lost that is no model: the place is free, an empty folder, or a Diffusers folder."""
+    return not target.exists() or (target.is_dir() and (is_diffusers_folder(target) or not any(target.iterdir())))
 
 
 def _write_weights(

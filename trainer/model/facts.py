@@ -6,20 +6,19 @@ A path goes in; out come the facts, or `UnusableModel` with the one problem that
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.contract.problems import Problem
 from trainer.model import kinds
-from trainer.model.folders import is_diffusers_folder, read_component, read_config, read_json
+from trainer.model.folders import is_diffusers_folder, read_component, read_config, read_json, recovered
+from trainer.model.refusals import other_kind, read_or_refuse, refuse_hostile, refused, stands, unopened, unreadable
 from trainer.model.stored import FLOATS, StoredTensor, UnreadableFile
-from trainer.model.tensors import TensorFile, read_tensor_file
+from trainer.model.tensors import TensorFile
 
 Family = Literal["v1", "v2"]
 Prediction = Literal["epsilon", "v"]
 
-FIELD = "pretrained_model_name_or_path"
 WORDS = {"v1": "Stable Diffusion 1.x", "v2": "Stable Diffusion 2.x"}
 PRECISIONS = {"F32": "float", "F16": "fp16", "BF16": "bf16"}
 
@@ -52,16 +51,9 @@ class ModelFacts:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-class UnusableModel(Exception):
-    """A model that cannot be trained, with the problem to show."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-
-
 def read_facts(path: Path) -> ModelFacts:
     """The facts of a model that is on this disk; raises `UnusableModel`."""
+    name, path = path.name, recovered(path)
     if not stands(path):
         raise refused("disk.model_missing", f"There is no model at {path}. Check the path, or choose another model.")
     if path.is_dir():
@@ -71,16 +63,8 @@ def read_facts(path: Path) -> ModelFacts:
                 f"{path} is a folder without a model: no model_index.json and no unet folder in it. "
                 "Choose a Diffusers folder, or the .safetensors or .ckpt file itself.",
             )
-        return _facts_of_folder(path)
+        return replace(_facts_of_folder(path), name=name)
     return _facts_of_file(path)
-
-
-def stands(path: Path) -> bool:
-    """Whether there is something at a path that a user typed; a name that no disk can hold is not there."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def _facts_of_file(path: Path) -> ModelFacts:
@@ -132,13 +116,13 @@ def _facts_of_folder(folder: Path) -> ModelFacts:
     except UnreadableFile as trouble:
         raise unreadable(folder, trouble) from None
     except OSError as trouble:
-        raise _unopened(folder, trouble) from None
-    _refuse_hostile(folder, next((part.reaching for part in parts.values() if part.reaching), ()))
+        raise unopened(folder, trouble) from None
+    refuse_hostile(folder, next((part.reaching for part in parts.values() if part.reaching), ()))
     if (folder / "text_encoder_2").is_dir() or "XL" in str(index.get("_class_name")):
-        raise _other_kind(folder, "a Stable Diffusion XL model")
+        raise other_kind(folder, "a Stable Diffusion XL model")
     tensors = parts["unet"].tensors
     if "conv_in.weight" not in tensors or not any(name.startswith("up_blocks.") for name in tensors):
-        raise _other_kind(folder, "no Stable Diffusion 1.x or 2.x model")
+        raise other_kind(folder, "no Stable Diffusion 1.x or 2.x model")
     _check_channels(folder, tensors["conv_in.weight"])
     family = kinds.family_of_unet(tensors)
     said = scheduler.get("prediction_type")
@@ -166,36 +150,8 @@ def _facts_of_folder(folder: Path) -> ModelFacts:
         text_width=_number(text, "hidden_size"),
         text_layers=_number(text, "num_hidden_layers"),
         parameters={name: sum(entry.elements for entry in part.tensors.values()) for name, part in parts.items()},
-        metadata={},
+        metadata=parts["unet"].metadata,
     )
-
-
-def read_or_refuse(path: Path, field_name: str = FIELD) -> TensorFile:
-    """The table of contents of a file; raises `UnusableModel` where it cannot be read or is hostile."""
-    try:
-        content = read_tensor_file(path)
-    except UnreadableFile as trouble:
-        raise unreadable(path, trouble, field_name) from None
-    except OSError as trouble:
-        raise _unopened(path, trouble, field_name) from None
-    _refuse_hostile(path, content.reaching, field_name)
-    return content
-
-
-def unreadable(path: Path, trouble: UnreadableFile, field_name: str = FIELD) -> UnusableModel:
-    """The refusal of a damaged, cut short or hostile file."""
-    if trouble.reaching:
-        return _hostile(path, trouble.reaching, field_name)
-    return refused(
-        "disk.model_unreadable",
-        f"{path.name} cannot be read: {trouble}. Copy or download it again, or choose another one.",
-        field_name,
-    )
-
-
-def refused(code: str, message: str, field_name: str = FIELD) -> UnusableModel:
-    """A refusal with its problem."""
-    return UnusableModel(Problem(code, message, (field_name,)))
 
 
 def prediction_of_file(content: TensorFile, tensors: Mapping[str, StoredTensor]) -> tuple[Prediction | None, str]:
@@ -233,11 +189,6 @@ def text_size(tensors: Mapping[str, StoredTensor], family: Family) -> tuple[int,
     return width, layers
 
 
-def _unopened(path: Path, trouble: OSError, field_name: str = FIELD) -> UnusableModel:
-    reason = trouble.strerror or type(trouble).__name__
-    return refused("disk.model_unreadable", f"{path} cannot be opened: {reason}.", field_name)
-
-
 def _check_kind(path: Path, tensors: Mapping[str, StoredTensor]) -> None:
     other = kinds.other_kind(tensors)
     if other == "a U-Net alone" and is_diffusers_folder(path.parent.parent):
@@ -246,12 +197,12 @@ def _check_kind(path: Path, tensors: Mapping[str, StoredTensor]) -> None:
             f"{path.name} is one part of a Diffusers folder. Choose the folder: {path.parent.parent}.",
         )
     if other is not None:
-        raise _other_kind(path, other)
+        raise other_kind(path, other)
 
 
 def _check_channels(path: Path, conv_in: StoredTensor | None) -> None:
     if conv_in is None or len(conv_in.shape) != 4:
-        raise _other_kind(path, "no Stable Diffusion 1.x or 2.x model")
+        raise other_kind(path, "no Stable Diffusion 1.x or 2.x model")
     special = kinds.special_unet(conv_in.shape[1])
     if special is not None:
         raise refused(
@@ -259,27 +210,6 @@ def _check_channels(path: Path, conv_in: StoredTensor | None) -> None:
             f"{path.name} is {special}: its U-Net reads {conv_in.shape[1]} channels where text to image has 4. "
             "Choose the plain model of the same family.",
         )
-
-
-def _other_kind(path: Path, words: str) -> UnusableModel:
-    return refused(
-        "disk.model_kind",
-        f"{path.name} is {words}. Atelier trains whole Stable Diffusion 1.x and 2.x models: choose one of those.",
-    )
-
-
-def _refuse_hostile(path: Path, reaching: tuple[str, ...], field_name: str = FIELD) -> None:
-    if reaching:
-        raise _hostile(path, reaching, field_name)
-
-
-def _hostile(path: Path, reaching: tuple[str, ...], field_name: str) -> UnusableModel:
-    return refused(
-        "disk.model_hostile",
-        f"{path.name} holds more than weights: it asks to run {', '.join(reaching[:3])}. Nothing of it was run. "
-        "Do not use this file; get the model again, as .safetensors, from a source you trust.",
-        field_name,
-    )
 
 
 def _number(config: Mapping[str, Any], name: str) -> int:

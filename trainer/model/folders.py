@@ -25,6 +25,19 @@ def is_diffusers_folder(folder: Path) -> bool:
     return (folder / "model_index.json").is_file() or (folder / "unet").is_dir()
 
 
+def set_aside(folder: Path) -> Path:
+    """Where a save puts the folder that it replaces, for the moment between two renames."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def recovered(path: Path) -> Path:
+    """The path itself; where a save was killed in that very moment, the old folder, which is then all there is."""
+    try:
+        return set_aside(path) if path.name and not path.exists() and set_aside(path).is_dir() else path
+    except OSError:
+        return path  # a name that no disk can hold
+
+
 def read_config(folder: Path, component: str) -> dict[str, Any]:
     """The config of a component; empty where it has none. Raises `UnreadableFile` where it is no JSON object."""
     name = "scheduler_config.json" if component == "scheduler" else "config.json"

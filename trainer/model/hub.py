@@ -4,11 +4,17 @@ A name or path goes in; out comes the folder on this disk, after a download wher
 """
 
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from trainer.model.facts import FIELD, refused, stands
-from trainer.model.folders import Component, weights_of
+from trainer.model.folders import Component, recovered, weights_of
+from trainer.model.refusals import FIELD, refused, stands
+
+Progress = Callable[[int, int], None]
+"""Hears how many bytes of how many are done."""
+
+TELL_EVERY_S = 0.5
 
 WHOLE: tuple[Component, ...] = ("unet", "vae", "text_encoder")
 
@@ -55,20 +61,20 @@ def cached_snapshot(name: str, parts: tuple[Component, ...] = WHOLE) -> Path | N
     return None
 
 
-def local_folder(path_or_id: str, field_name: str = FIELD) -> Path:
-    """The path itself where it exists, else the downloaded hub model; raises `UnusableModel` where neither is had."""
-    path = Path(path_or_id).expanduser()
+def local_folder(path_or_id: str, field_name: str = FIELD, progress: Progress | None = None) -> Path:
+    """The path itself where it exists, else the downloaded hub model; raises `UnusableModel` where neither is had.
+
+    `progress` hears (bytes done, bytes in all) about twice a second while a download goes on.
+    """
+    path = recovered(Path(path_or_id).expanduser())
     if stands(path) or not is_hub_name(path_or_id):
         return path
-    snapshot = cached_snapshot(path_or_id, WHOLE if field_name == FIELD else ("vae",))
+    parts = WHOLE if field_name == FIELD else ("vae",)
+    snapshot = cached_snapshot(path_or_id, parts)
     if snapshot is not None:
         return snapshot
-    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - as above
-
     try:
-        parts = WHOLE if field_name == FIELD else ("vae", "")
-        names = wanted_files(HfApi().list_repo_files(path_or_id), parts)
-        return Path(snapshot_download(path_or_id, allow_patterns=names))
+        return _download(path_or_id, parts if parts == WHOLE else ("vae", ""), progress or _hear_nothing)
     except Exception as trouble:
         # The hub's client raises a dozen kinds, from DNS to licence gates; each ends here with the same choice.
         raise refused(
@@ -77,6 +83,43 @@ def local_folder(path_or_id: str, field_name: str = FIELD) -> Path:
             "Check the name and the connection, or choose a local model.",
             field_name,
         ) from trouble
+
+
+def _download(name: str, parts: tuple[str, ...], progress: Progress) -> Path:
+    # Late, as above.
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download  # noqa: PLC0415
+    from tqdm import tqdm  # noqa: PLC0415 - only for what the hub's client wants to be given
+
+    info = HfApi().model_info(name, files_metadata=True)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    names = wanted_files(sizes, parts)
+    total, before, last = sum(sizes[file] for file in names), 0, 0.0
+
+    class Meter(tqdm):  # type: ignore[type-arg]
+        """Takes the place of the bar that the client would print, and passes on how far it is."""
+
+        def display(self, *_arguments: object, **_named: object) -> bool:
+            return True
+
+        def update(self, n: float | None = 1) -> bool | None:
+            nonlocal last
+            moved = super().update(n)
+            if time.monotonic() - last > TELL_EVERY_S:
+                last = time.monotonic()
+                progress(min(before + int(self.n), total), total)
+            return moved
+
+    for file in names:
+        progress(before, total)
+        hf_hub_download(name, file, revision=info.sha, tqdm_class=Meter)
+        before += sizes[file]
+    progress(total, total)
+    # All of it is there now; this notes which revision the name stands for, so that it is found without the hub.
+    return Path(snapshot_download(name, allow_patterns=names))
+
+
+def _hear_nothing(_done: int, _total: int) -> None:
+    pass
 
 
 def wanted_files(names: Iterable[str], parts: tuple[str, ...]) -> list[str]:

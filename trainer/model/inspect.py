@@ -10,9 +10,10 @@ from pathlib import Path
 
 from trainer.contract.config import ModelSection, Precision
 from trainer.contract.problems import Mend, Problem
-from trainer.model.facts import FIELD, WORDS, ModelFacts, UnusableModel, read_facts, read_or_refuse, refused, stands
-from trainer.model.folders import read_weights
+from trainer.model.facts import WORDS, ModelFacts, read_facts
+from trainer.model.folders import read_weights, recovered
 from trainer.model.hub import cached_snapshot, is_hub_name
+from trainer.model.refusals import FIELD, UnusableModel, read_or_refuse, refused, stands
 from trainer.model.stored import UnreadableFile
 
 __all__ = ["ModelFacts", "check_model", "inspect_model", "list_models", "saved_bytes"]
@@ -125,7 +126,7 @@ def _prediction_problems(facts: ModelFacts, model: ModelSection) -> list[Problem
 def _vae_problems(vae: str | None) -> list[Problem]:
     if vae is None:
         return []
-    path = Path(vae).expanduser()
+    path = recovered(Path(vae).expanduser())
     try:
         if not stands(path):
             if is_hub_name(vae):

@@ -18,11 +18,12 @@ from trainer.contract.config import ModelSection
 from trainer.model import kinds
 from trainer.model.architecture import published, read_hints, text_config, unet_config
 from trainer.model.checkpoint import Checkpoint
-from trainer.model.facts import Family, ModelFacts, Prediction, read_facts, read_or_refuse, refused, unreadable
+from trainer.model.facts import Family, ModelFacts, Prediction, read_facts
 from trainer.model.folders import read_config
-from trainer.model.hub import local_folder
+from trainer.model.hub import Progress, local_folder
 from trainer.model.keys import ema_names, plain_text_name, text_names_v1, text_names_v2, unet_names, vae_names
 from trainer.model.modules import Find, empty_text_encoder, empty_unet, fill, fill_component
+from trainer.model.refusals import read_or_refuse, refused, unreadable
 from trainer.model.stored import StoredTensor, UnreadableFile
 from trainer.model.tokenizer import Tokenizer, load_tokenizer
 from trainer.model.vae import LoadedVae, load_vae, read_vae, vae_of_file, vae_of_folder
@@ -61,20 +62,22 @@ class Networks:
         return self.facts.path
 
 
-def load_networks(model: ModelSection) -> Networks:
+def load_networks(model: ModelSection, progress: Progress | None = None) -> Networks:
     """Load the model of a job. Raises `UnusableModel` with the problem where it cannot be.
+
+    A hub name that a user typed is downloaded first where it is not on this disk; `progress` hears of that.
 
     The family is what the weights say (`check_model` names a contradicting flag before this). Peak memory is the
     networks themselves and one tensor.
     """
     name = model.pretrained_model_name_or_path
     assert name is not None, "the gates let no job without a model through"
-    path = local_folder(name)
+    path = local_folder(name, progress=progress)
     facts = read_facts(path)
     if model.vae is None and not facts.has_vae:
         raise refused("disk.model_no_vae", f"{path.name} has no VAE in it. Choose a VAE file or folder as well.", "vae")
-    given = read_vae(model.vae) if model.vae is not None else None
-    networks = _from_folder(facts, given) if path.is_dir() else _from_file(facts, given)
+    given = read_vae(model.vae, progress) if model.vae is not None else None
+    networks = _from_folder(facts, given) if facts.form == "folder" else _from_file(facts, given)
     if model.v_parameterization:
         networks.prediction = "v"
     networks.scheduler["prediction_type"] = "v_prediction" if networks.prediction == "v" else "epsilon"

@@ -14,9 +14,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from trainer.model.checkpoint import Checkpoint
-from trainer.model.facts import FIELD, refused, unreadable
 from trainer.model.folders import Component, read_weights
 from trainer.model.keys import plain_text_name
+from trainer.model.refusals import FIELD, refused, unreadable
 from trainer.model.stored import StoredTensor, UnreadableFile
 from trainer.model.tensors import TensorFile
 

@@ -11,11 +11,12 @@ from diffusers import AutoencoderKL
 from trainer.model import kinds
 from trainer.model.architecture import published, read_hints, vae_config
 from trainer.model.checkpoint import Checkpoint
-from trainer.model.facts import FIELD, Family, read_or_refuse, refused, stands, unreadable
+from trainer.model.facts import Family
 from trainer.model.folders import read_json
-from trainer.model.hub import local_folder
+from trainer.model.hub import Progress, local_folder
 from trainer.model.keys import vae_names
 from trainer.model.modules import diffusers_finder, empty_vae, fill, fill_component
+from trainer.model.refusals import FIELD, read_or_refuse, refused, stands, unreadable
 from trainer.model.stored import UnreadableFile
 from trainer.model.tensors import TensorFile
 
@@ -31,9 +32,9 @@ def load_vae(path_or_id: str) -> AutoencoderKL:
     return read_vae(path_or_id)[0]
 
 
-def read_vae(path_or_id: str) -> LoadedVae:
-    """The VAE that the option `vae` names, with its own values."""
-    path = local_folder(path_or_id, "vae")
+def read_vae(path_or_id: str, progress: Progress | None = None) -> LoadedVae:
+    """The VAE that the option `vae` names, with its own values; `progress` hears of a download."""
+    path = local_folder(path_or_id, "vae", progress)
     if not stands(path):
         message = f"There is no VAE at {path}. Check the path, or leave the box empty."
         raise refused("disk.vae_missing", message, "vae")

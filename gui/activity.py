@@ -1,0 +1,63 @@
+"""What runs now, for the bar of every page and for the Start button: one small look at the folder of runs.
+
+Comes in: the folder of all runs. Goes out: an `Activity`, equal to the last one where nothing has changed.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gui.figures import duration
+from gui.marks import ESC
+from gui.monitor import glance
+from trainer.runs.folder import list_runs
+from trainer.runs.status import status_of
+
+BAR_TEMPLATE = f"""${{(() => {{ {ESC}
+if (!value.name) return '<span class="at-now">Nothing running</span>';
+const known = value.percent !== null;
+const bar = known ? `<span class="at-now-bar" role="progressbar" aria-label="Steps done" aria-valuemin="0"
+ aria-valuemax="100" aria-valuenow="${{value.percent}}"><i style="width:${{value.percent}}%"></i></span>` : '';
+const more = [known ? value.percent + ' %' : '', value.left].filter(Boolean).join(', ');
+return `<button type="button" class="at-now" data-act="show" data-run="${{esc(value.folder)}}" title="Show this run">
+<span class="at-state at-state-${{value.state}}">${{value.mark}}${{value.word}}</span>
+<span class="at-now-name">${{esc(value.name)}}</span>${{bar}}<span class="at-now-more">${{esc(more)}}</span></button>`;
+}})()}}"""
+"""Draws an `Activity` with the mark and the word of its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """The run that lives now, else the first one that waits; an empty name where there is neither."""
+
+    name: str = ""
+    folder: str = ""
+    state: str = ""
+    percent: int | None = None
+    """Share of the steps that are done; None where the plan is not known yet."""
+    left: str = ""
+    waiting: int = 0
+    """Runs that wait for their turn."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def activity_of(runs: Path) -> Activity:
+    """What runs now in this folder of runs."""
+    live: Activity | None = None
+    queued: list[Activity] = []
+    for run in reversed(list_runs(runs)):
+        if run.exit_file.exists():
+            continue
+        state = status_of(run).state
+        if state == "queued":
+            queued.append(Activity(run.name, run.path.name, state, left="waits for its turn"))
+        elif live is None and state in ("running", "stopping"):
+            view = glance(run.events_file)
+            percent = int(100 * view.fraction) if view.total else None
+            left = f"{duration(view.left.seconds)} left" if view.left is not None else ""
+            live = Activity(run.name, run.path.name, state, percent, left)
+    if live is not None:
+        return Activity(live.name, live.folder, live.state, live.percent, live.left, len(queued))
+    return queued[0] if queued else Activity()

@@ -1,0 +1,251 @@
+"""The Runs page: all runs in a list, or one of them live. Polled once a second, built anew whenever a browser loads.
+
+Comes in: the run folders, and which run a browser shows. Goes out: the parts that have changed since this browser's
+last look. Buttons send wishes into the run's folder; nothing here holds a run.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+
+from gui import pulse
+from gui.frame import Frame
+from gui.marks import message
+from gui.monitor import Monitors
+from gui.pages.live import ACT_SCRIPT, Choices, LivePage, build_live, part
+from gui.run_cards import job_options
+from gui.run_list import list_head, newest_live, rows_of, run_list
+from gui.run_on_page import RunOnPage, can_go_on
+from gui.studio import Studio
+from trainer.contract.config import DEFAULTS, OPTIONS
+from trainer.contract.control import send
+from trainer.contract.job import Job, make_job
+from trainer.runs.folder import RunFolder, list_runs, new_run
+from trainer.runs.runner import end_run, start_run, stop_run
+from trainer.runs.status import status_of
+
+EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class RunsPage:
+    """The components of the page."""
+
+    frame: Frame
+    pulse: gr.HTML
+    told: gr.HTML
+    list_view: gr.Column
+    list_head: gr.HTML
+    list_body: gr.HTML
+    run_view: gr.Column
+    live: LivePage
+    seen: gr.State
+    """What this browser was shown last, by component: only what differs is sent."""
+    asking: gr.State
+    """Whether the question before a stop without saving is open."""
+    chosen: gr.State
+    """The state that the list is filtered by, empty for all."""
+    words: gr.State
+    """What to tell about the last click, as HTML."""
+
+
+def build(studio: Studio, frame: Frame) -> Callable[[], None]:
+    """Make the page in the open tab. What comes back wires it, once all pages have their boxes."""
+    with gr.Column(elem_classes=["at-page", "at-runs-page"]):
+        heartbeat = gr.HTML(
+            value={"run": "", "step": 0, "clock": ""},
+            html_template=pulse.TEMPLATE,
+            js_on_load=pulse.SCRIPT,
+            apply_default_css=False,
+            elem_classes=["at-pulse"],
+        )
+        told = part()
+        with gr.Column(elem_classes=["at-list-view"]) as list_view:
+            head = part(script=ACT_SCRIPT)
+            body = part(script=ACT_SCRIPT)
+        with gr.Column(visible=False, elem_classes=["at-run-view"]) as run_view:
+            live = build_live()
+    page = RunsPage(
+        frame, heartbeat, told, list_view, head, body, run_view, live,
+        gr.State({}), gr.State(False), gr.State(""), gr.State(""),
+    )  # fmt: skip
+    return lambda: _wire(studio, page)
+
+
+def _wire(studio: Studio, page: RunsPage) -> None:
+    frame, live = page.frame, page.live
+    monitors = Monitors()
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    inputs = [frame.shown_run, page.seen, page.asking, page.chosen, page.words, *live.choices]
+    parts = [page.pulse, page.told, page.list_view, page.list_head, page.list_body, page.run_view, live.samples_card]
+    outputs = [*parts, *live.parts_components, page.seen]
+
+    def show(name: str, seen: dict, asking: bool, chosen: str, words: str, *choices: Any) -> Any:
+        run = run_named(studio, name)
+        values: dict[Component, Any] = {page.told: words}
+        if run is None:
+            rows = rows_of(list_runs(studio.runs))
+            values |= {page.list_head: list_head(rows), page.list_body: run_list(rows, chosen)}
+            values |= _visible(page, shows_run=False)
+            values[page.pulse] = {"run": "", "step": 0}
+        else:
+            shown = look(monitors, run)
+            values |= live.parts(shown, Choices(*choices, asking=asking))
+            values |= _visible(page, shows_run=True)
+            values[live.samples_card] = bool(shown.view.samples)
+            values[page.pulse] = {"run": run.path.name, "step": shown.view.step}
+        return _news(page, seen, values)
+
+    def act(event: gr.EventData, name: str) -> dict[Component, Any]:
+        return _act(studio, page, monitors, dict(event._data or {}), name)
+
+    acted = [frame.shown_run, page.asking, page.chosen, page.words, frame.tabs, frame.asked, *studio.form.components]
+    clicks = [part.click for part in (live.crumbs, live.head, page.list_head, page.list_body)]
+    # One after another for all browsers: two answers for one browser could otherwise overtake each other.
+    one = {**quiet, "concurrency_limit": 1, "concurrency_id": "runs-show"}
+    gr.on(clicks, act, inputs=[frame.shown_run], outputs=acted, queue=False, **quiet).then(
+        show, inputs=inputs, outputs=outputs, **one
+    )
+    timer = gr.Timer(EVERY_S)
+    again = [timer.tick, frame.shown_run.change, live.search.change]
+    again += [radio.input for radio in (live.span, live.axis, live.strip, live.follow)]
+    gr.on(again, show, inputs=inputs, outputs=outputs, trigger_mode="always_last", **one)
+    _wire_opening(studio, page, quiet, lambda event: event.then(show, inputs=inputs, outputs=outputs, **one))
+
+
+def _wire_opening(
+    studio: Studio, page: RunsPage, quiet: Mapping[str, Any], then_show: Callable[[Dependency], Any]
+) -> None:
+    """What is shown first: the run in the address, else the newest that runs."""
+    frame = page.frame
+
+    def load(request: gr.Request) -> dict[Component, Any]:
+        named = run_named(studio, str(request.query_params.get("run", "")))
+        run = named or newest_live(list_runs(studio.runs))
+        # A fresh page has been shown nothing yet, whatever the session's last one was.
+        updates: dict[Component, Any] = {page.seen: {}, frame.shown_run: run.path.name if run else ""}
+        return updates | ({frame.tabs: gr.Tabs(selected="runs")} if named else {})
+
+    def opened(event: gr.SelectData, name: str) -> Any:
+        if event.value != "Runs" or name:
+            return gr.skip()
+        run = newest_live(list_runs(studio.runs))
+        return run.path.name if run else gr.skip()
+
+    then_show(frame.window.load(load, outputs=[page.seen, frame.shown_run, frame.tabs], **quiet))
+    frame.tabs.select(opened, inputs=[frame.shown_run], outputs=[frame.shown_run], **quiet)
+
+
+def run_named(studio: Studio, name: str) -> RunFolder | None:
+    """The run whose folder has this name; None where there is none. A name is not a path: it cannot lead elsewhere."""
+    if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+        return None
+    run = RunFolder(studio.runs / name)
+    return run if run.job_file.is_file() else None
+
+
+def look(monitors: Monitors, run: RunFolder) -> RunOnPage:
+    """What the page knows of a run now."""
+    # The status first: a run that ends in between is then shown with all its events at the next look.
+    status = status_of(run)
+    options = job_options(run.job_file) or {}
+    return RunOnPage(run, status, monitors.look(run.events_file), bool(options.get("sample_prompts")))
+
+
+def _visible(page: RunsPage, *, shows_run: bool) -> dict[Component, bool]:
+    return {page.list_view: not shows_run, page.run_view: shows_run}
+
+
+def _news(page: RunsPage, seen: dict[int, Any], values: Mapping[Component, Any]) -> Any:
+    """Updates for what differs from what this browser was shown."""
+    fresh = {part: value for part, value in values.items() if seen.get(part._id) != _digest(value)}
+    updates: dict[Component, Any] = {part: _update(part, value) for part, value in fresh.items()}
+    updates[page.pulse] = {**values[page.pulse], "clock": time.strftime("%H:%M:%S")}
+    if fresh:
+        updates[page.seen] = seen | {part._id: _digest(value) for part, value in fresh.items()}
+    return updates
+
+
+def _digest(value: Any) -> Any:
+    """Small enough to keep for each browser; equal texts have equal digests."""
+    return hashlib.blake2b(value.encode(errors="replace"), digest_size=16).digest() if isinstance(value, str) else value
+
+
+def _update(part: Component, value: Any) -> Any:
+    return gr.update(visible=value) if isinstance(value, bool) else value
+
+
+def _act(studio: Studio, page: RunsPage, monitors: Monitors, data: dict[str, str], name: str) -> dict[Component, Any]:
+    """What a click does. Returns what it changes on the page."""
+    frame, kind = page.frame, data.get("act", "")
+    updates: dict[Component, Any] = {page.asking: kind == "ask", page.words: ""}
+    if kind == "open":
+        return updates | {frame.shown_run: data.get("run", "")}
+    if kind == "list":
+        return updates | {frame.shown_run: ""}
+    if kind == "filter":
+        return updates | {page.chosen: data.get("state", "")}
+    if kind == "new":
+        return updates | {frame.tabs: gr.Tabs(selected="train")}
+    run = run_named(studio, name)
+    if run is None:
+        return updates
+    if kind == "edit":
+        return updates | _edit(studio, page, run)
+    try:
+        following = _do(studio, look(monitors, run), kind)
+    except (OSError, RuntimeError) as failure:
+        return updates | {page.words: message("bad", "That could not be done.", f"{failure}")}
+    return updates | ({frame.shown_run: following.path.name} if following else {})
+
+
+def _do(studio: Studio, shown: RunOnPage, kind: str) -> RunFolder | None:
+    """Send a wish, or start what goes on from a state; returns a new run. Raises OSError, RuntimeError."""
+    run = shown.run
+    match kind:
+        case "save" | "sample":
+            send(run.control_file, kind)
+        case "finish" | "unqueue":
+            stop_run(run)
+        case "stop":
+            stop_run(run, save=False)
+        case "end":
+            end_run(run)
+        case "go_on":
+            return _go_on(studio, shown)
+    return None
+
+
+def _go_on(studio: Studio, shown: RunOnPage) -> RunFolder:
+    """A new run with the same settings that resumes the newest state. Raises OSError, RuntimeError."""
+    state = can_go_on(shown)
+    options = job_options(shown.run.job_file)
+    if state is None or options is None:
+        raise RuntimeError("There is no state to go on from any more.")
+    job = make_job(_changed(options) | {"resume": state.path}, shown.run.path)
+    if not isinstance(job, Job):
+        raise RuntimeError(" ".join(problem.message for problem in job))
+    run = new_run(studio.runs, job)
+    start_run(run)
+    return run
+
+
+def _edit(studio: Studio, page: RunsPage, run: RunFolder) -> dict[Component, Any]:
+    """The form filled with the run's settings, and the Training page."""
+    options = job_options(run.job_file)
+    if options is None:
+        return {page.words: message("bad", "job.json cannot be read.", "The settings of this run are not known.")}
+    filled = studio.form.fill(_changed(options))
+    # A number that was not there before has the form looked through again.
+    return {page.frame.tabs: gr.Tabs(selected="train"), page.frame.asked: time.time_ns(), **filled}
+
+
+def _changed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that differ from the defaults: what a job writes for the others may be newer defaults by now."""
+    return {name: value for name, value in options.items() if name in OPTIONS and value != DEFAULTS[name]}

@@ -1,0 +1,62 @@
+"""What every test stands on: one thread for the arithmetic, no hub, and a studio's home with the demo in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trainer.contract.presets import Preset, load_preset
+
+# Before torch is imported anywhere: two busy processes with two threads each on two cores are 5 to 9 times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def trainer(*words: str | Path, timeout: float = 240, check: bool = False) -> subprocess.CompletedProcess[str]:
+    """`python -m trainer WORDS`, to its end."""
+    command = [sys.executable, "-m", "trainer", *map(str, words)]
+    return subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=check
+    )
+
+
+@pytest.fixture(scope="session")
+def made_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the demo in it, made once by the program itself; tests take copies of it."""
+    home = tmp_path_factory.mktemp("made")
+    done = trainer("demo", "--make", "--home", home)
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture
+def home(made_demo: Path, tmp_path: Path) -> Path:
+    """A home of one's own with the demo in it, in a folder with the letters that users have in theirs."""
+    own = tmp_path / "Jörg's studio (1)"
+    shutil.copytree(made_demo, own)
+    return own
+
+
+@pytest.fixture
+def demo_values(home: Path) -> Callable[..., dict[str, object]]:
+    """The demo's values in `home`, cut to a few steps, with changes."""
+
+    def values(**changes: object) -> dict[str, object]:
+        preset = load_preset(ROOT / "presets" / "demo.json", base=home)
+        assert isinstance(preset, Preset)
+        short = {
+            "max_train_epochs": None,
+            "max_train_steps": 6,
+            "lr_warmup_steps": 0,
+            "sample_prompts": "a sks star --s 2 --l 1",
+        }
+        return {**preset.values, **short, **changes}
+
+    return values

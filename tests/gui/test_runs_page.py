@@ -1,0 +1,178 @@
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gui.written_runs import Course, end, write_run
+from trainer.contract.events import EventWriter, Saved, Stepped
+from trainer.runs.folder import RunFolder
+from trainer.runs.status import status_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+NASTY = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def runs(studio_home: Path) -> Iterator[Path]:
+    """The studio's folder of runs, emptied before and after: other tests look at the same studio."""
+    folder = studio_home / "runs"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def running(runs: Path) -> Iterator[RunFolder]:
+    """A run at step 1,240 of 3,200 whose trainer is a process that only sleeps."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    # Collected as soon as it ends, as by the runner that would have started it.
+    collector = Thread(target=process.wait, daemon=True)
+    collector.start()
+    # The wishes and the events of the run must lie behind the start of its process.
+    yield write_run(runs, Course(until=time.time() + 1), pid=process.pid)
+    process.kill()
+    collector.join(10)
+
+
+def open_runs(page: "Page") -> None:
+    page.get_by_role("tab", name="Runs").click()
+
+
+def go_on(run: RunFolder, first: int, last: int) -> None:
+    writer = EventWriter(run.events_file)
+    for step in range(first, last + 1):
+        writer.write(Stepped(step=step, epoch=4, loss=0.11, learning_rate={"unet": 1e-6}, images_per_second=5.2))
+    writer.close()
+
+
+def wishes(run: RunFolder) -> list[str]:
+    if not run.control_file.exists():
+        return []
+    return [json.loads(line)["wish"] for line in run.control_file.read_text().splitlines()]
+
+
+def widest(page: "Page") -> int:
+    return page.evaluate("document.documentElement.scrollWidth")
+
+
+def test_a_running_run_is_shown_and_survives_a_reload(running: RunFolder, page: "Page", browser: "Browser") -> None:
+    """Opening Runs shows the run that runs, at its step; new steps, a reload and a second browser show the same."""
+    open_runs(page)
+    page.get_by_text("1,240 of 3,200").wait_for()
+    page.get_by_text("Training, epoch 4 of 10").wait_for()
+    assert page.get_by_role("img", name="Loss by step. Smoothed loss").count() == 1
+    page.wait_for_function("[...document.querySelectorAll('.at-samples img')].some((i) => i.naturalWidth > 0)")
+    go_on(running, 1241, 1300)
+    page.get_by_text("1,300 of 3,200").wait_for()
+    # A page of its own: Gradio writes into the console when a reload cuts off its stream, which `page` forbids.
+    other = browser.new_page()
+    other.goto(page.url)
+    other.get_by_text("1,300 of 3,200").wait_for()
+    other.reload()
+    other.get_by_text("1,300 of 3,200").wait_for()
+    assert other.get_by_role("tab", name="Runs").get_attribute("aria-selected") == "true"
+    other.close()
+    assert widest(page) == 1280
+
+
+def test_wishes_reach_the_trainer_and_are_told(running: RunFolder, page: "Page") -> None:
+    """Save now writes the wish and is told until something is saved; Finish stops, a second click ends."""
+    open_runs(page)
+    page.get_by_role("button", name="Save now").click()
+    page.get_by_text("Saves after this step.").wait_for()
+    writer = EventWriter(running.events_file)
+    writer.write(Saved(time=time.time() + 2, kind="model", step=1241, epoch=3, path=str(running.path), size_bytes=9))
+    writer.close()
+    page.get_by_text("Saves after this step.").wait_for(state="detached")
+    page.get_by_role("button", name="Sample now").click()
+    page.get_by_text("Draws samples after this step.").wait_for()
+    page.get_by_role("button", name="Finish step and save").click()
+    page.get_by_role("button", name="End it at once").wait_for()
+    assert wishes(running) == ["save", "sample", "stop"] and status_of(running).state == "stopping"
+    page.get_by_role("button", name="End it at once").click()
+    page.locator(".at-run-title .at-state-stopped").wait_for()
+    assert status_of(running).state == "stopped"
+
+
+def test_stop_without_saving_asks_once(running: RunFolder, page: "Page") -> None:
+    """The question stands in the page with what is lost, the safe answer has the focus, and keeping sends nothing."""
+    open_runs(page)
+    page.get_by_role("button", name="Stop without saving").click()
+    page.get_by_text("280 steps since the last save are lost, about 4 min. The save of step 960 stays.").wait_for()
+    page.wait_for_function("document.activeElement.dataset.act === 'keep'")
+    page.keyboard.press("Enter")
+    page.get_by_role("alertdialog").wait_for(state="detached")
+    assert wishes(running) == []
+    page.get_by_role("button", name="Stop without saving").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Stop without saving").click()
+    page.get_by_role("button", name="End it at once").wait_for()
+    assert wishes(running) == ["stop_without_saving"]
+
+
+def test_switches_and_search_outlive_the_polling(running: RunFolder, page: "Page") -> None:
+    """The closer look, the log axis and a typed search stay while new steps arrive each second."""
+    open_runs(page)
+    page.get_by_text("1,240 of 3,200").wait_for()
+    page.get_by_role("radio", name="Last 500").check()
+    page.locator(".at-plot-loss").get_by_text("740", exact=True).wait_for()
+    page.get_by_role("radio", name="Log", exact=True).check()
+    page.get_by_placeholder("Search the log").fill("step 1,220")
+    page.wait_for_function("document.querySelectorAll('.at-log-long')[0]?.textContent.trim().split('\\n').length === 1")
+    go_on(running, 1241, 1260)
+    page.locator(".at-plot-loss").get_by_text("760", exact=True).wait_for()
+    assert page.get_by_placeholder("Search the log").input_value() == "step 1,220"
+    assert page.get_by_role("radio", name="Log", exact=True).is_checked()
+    assert "step 1,220" in page.locator(".at-log-long").inner_text()
+
+
+def test_the_list_opens_runs_and_shows_text_as_text(runs: Path, page: "Page") -> None:
+    """With nothing running the list stands; a crashed run opens with its cause; markup in names and logs stays text."""
+    done = write_run(runs, Course(steps=60, total=60, epoch_steps=20, save_every=60), name="done")
+    end(done, "completed", 60)
+    crashed = write_run(runs, Course(steps=60, sample_every=0), name=NASTY)
+    end(crashed, "failed", 60, f"out of card memory {NASTY}", code=1)
+    crashed.log_file.write_text(f"Traceback\n{NASTY}\n", encoding="utf-8")
+    open_runs(page)
+    page.get_by_role("button", name="Open done").wait_for()
+    page.get_by_role("button", name=f"Why {NASTY}").click()
+    page.get_by_role("heading", name="Out of card memory").wait_for()
+    assert page.locator("img[src='x']").count() == 0 and NASTY in page.locator(".at-ending pre").inner_text()
+    page.get_by_role("button", name="Runs", exact=True).click()
+    page.get_by_role("button", name="Finished 1").click()
+    page.get_by_role("button", name=f"Why {NASTY}").wait_for(state="detached")
+    page.get_by_role("button", name="Open done").click()
+    page.get_by_text("60 of 60").wait_for()
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert widest(page) == width
+
+
+def test_edit_as_new_fills_the_form(runs: Path, page: "Page") -> None:
+    """Edit as new leads to Training with the settings of the run in the boxes."""
+    end(write_run(runs, Course(steps=20, total=20, sample_every=0), name="old", learning_rate=7e-6), "completed", 20)
+    open_runs(page)
+    page.get_by_role("button", name="Open old").click()
+    page.get_by_role("button", name="Edit as new").click()
+    rate = page.locator("#at-learning_rate").locator("input, textarea").first
+    rate.wait_for()
+    assert rate.input_value() == "7e-6"
+
+
+def test_no_runs_lead_to_training(runs: Path, page: "Page") -> None:
+    """Where nothing was trained the page says so, and its button opens Training."""
+    open_runs(page)
+    page.get_by_text("Nothing has been trained here").wait_for()
+    page.get_by_role("button", name="Go to Training").click()
+    page.wait_for_function("document.querySelector('[role=tab][aria-selected=true]').textContent.trim() === 'Training'")

@@ -1,0 +1,175 @@
+"""The whole way in a real browser: demo loaded, Start, steps counted, reload, Stop; and a picture of every page."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.studio_process import CHROMIUM, ROOT, studio
+from trainer.contract.events import EventReader, Saved, Stepped
+from trainer.contract.job import Job, read_job
+from trainer.runs.folder import RunFolder, list_runs
+from trainer.runs.runner import stop_run
+from trainer.runs.status import status_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")]
+PICTURES = ROOT / "tests" / "output"
+PAGES = ("Dataset", "Captions", "Model", "Training", "Runs")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def look(chromium) -> Iterator[Callable]:
+    """Open the studio in a fresh profile; at the end no page may have said anything on the console."""
+    told: list[str] = []
+    contexts = []
+
+    def open_page(url: str, width: int = 1280, theme: str = "light"):
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", lambda m: told.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda failure: told.append(str(failure)))
+        page.goto(f"{url}?__theme={theme}")
+        page.wait_for_selector(".at-tabs")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not told, told
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+def steps_of(run: RunFolder) -> int:
+    steps = [event.step for event in EventReader(run.events_file).read() if isinstance(event, Stepped)]
+    return steps[-1] if steps else 0
+
+
+def shown_step(page) -> int:
+    """The step that the live page shows now, 0 where it shows none yet."""
+    found = re.search(r"\bStep\s+([\d,]+)\s+of\s+[\d,]+", page.locator("body").inner_text())
+    return int(found[1].replace(",", "")) if found else 0
+
+
+@pytest.mark.slow
+def test_from_start_to_stop(home: Path, look: Callable) -> None:
+    """A newcomer loads the demo, presses Start, sees steps, reloads, presses Stop, and can go on from the state."""
+    with studio(home, "--preset", "demo") as (url, _):
+        page = look(url)
+        page.get_by_role("tab", name="Training").click()
+        page.locator("#at-max_train_epochs input").fill("400")
+        start = page.locator("#at-start")
+        page.wait_for_function("!document.querySelector('#at-start').disabled")
+        page.wait_for_function("document.body.innerText.includes('12,000 steps')")
+        start.click()
+        wait_for(lambda: list_runs(home / "runs"))
+        (run,) = list_runs(home / "runs")
+        wait_for(lambda: shown_step(page) > 0, 120)
+        before = shown_step(page)
+        wait_for(lambda: shown_step(page) > before)
+        job = read_job(run.job_file)
+        assert isinstance(job, Job) and job.config.length.max_train_epochs == 400
+        page.wait_for_timeout(1500)
+        page.screenshot(path=PICTURES / "live-run-1280.png", full_page=True)
+
+        page.reload()
+        page.wait_for_selector(".at-tabs")
+        page.get_by_role("tab", name="Runs").click()
+        wait_for(lambda: shown_step(page) >= before, 10)
+        assert abs(shown_step(page) - steps_of(run)) <= max(5, steps_of(run) // 10)
+
+        page.get_by_role("button", name="Finish step and save").click()
+        wait_for(lambda: status_of(run).state == "stopped", 60)
+        page.get_by_text("Stopped").first.wait_for()
+        (state,) = [e for e in EventReader(run.events_file).read() if isinstance(e, Saved) and e.kind == "state"]
+        assert Path(state.path).is_dir() and state.step == steps_of(run)
+        page.screenshot(path=PICTURES / "stopped-1280.png", full_page=True)
+
+
+@pytest.mark.slow
+def test_a_new_studio_shows_a_running_run_at_once(home: Path, look: Callable) -> None:
+    """kill -9 on the studio in mid-run: the run goes on, and a new studio shows it at its step within 3 s."""
+    with studio(home, "--preset", "demo") as (url, process):
+        page = look(url)
+        page.get_by_role("tab", name="Training").click()
+        page.locator("#at-max_train_epochs input").fill("400")
+        page.wait_for_function("document.body.innerText.includes('12,000 steps')")
+        page.wait_for_function("!document.querySelector('#at-start').disabled")
+        page.locator("#at-start").click()
+        wait_for(lambda: list_runs(home / "runs"))
+        (run,) = list_runs(home / "runs")
+        wait_for(lambda: steps_of(run) > 2, 120)
+        page.goto("about:blank")
+        process.kill()
+        process.wait(10)
+    try:
+        killed_at = steps_of(run)
+        wait_for(lambda: steps_of(run) > killed_at + 2)
+        with studio(home) as (url, _):
+            page = look(url)
+            began = time.monotonic()
+            page.get_by_text("Running").first.wait_for()
+            page.get_by_role("tab", name="Runs").click()
+            wait_for(lambda: shown_step(page) > killed_at, 3)
+            assert time.monotonic() - began < 3
+            assert status_of(run).state == "running"
+    finally:
+        stop_run(run, save=False)
+        wait_for(lambda: status_of(run).is_over)
+
+
+@pytest.mark.slow
+def test_every_page_has_its_picture(home: Path, look: Callable) -> None:
+    """Every page is drawn at 1280 and 390, in light and dark, and never scrolls sideways."""
+    with studio(home, "--preset", "demo") as (url, _):
+        for width in (1280, 390):
+            for theme in ("light", "dark"):
+                page = look(url, width, theme)
+                for name in PAGES:
+                    page.get_by_role("tab", name=name).click()
+                    page.wait_for_timeout(1200)
+                    assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+                    page.screenshot(path=PICTURES / f"{name.lower()}-{theme}-{width}.png", full_page=True)
+
+
+@pytest.mark.slow
+def test_bad_values_stand_on_their_boxes(home: Path, look: Callable) -> None:
+    """Words in a number box, a missing model and an empty folder are said at once, each under its box; Start waits."""
+    empty = home / "nothing in here"
+    empty.mkdir()
+    with studio(home, "--preset", "demo", "--root", str(home)) as (url, _):
+        page = look(url)
+        page.get_by_role("tab", name="Training").click()
+        page.wait_for_function("!document.querySelector('#at-start').disabled")
+        page.locator("#at-train_batch_size input").fill("four")
+        page.get_by_role("tab", name="Model").click()
+        page.locator("#at-pretrained_model_name_or_path input").fill(str(home / "none.safetensors"))
+        page.get_by_role("tab", name="Dataset").click()
+        page.locator("#at-train_data_dir input").fill(str(empty))
+        page.get_by_role("tab", name="Training").click()
+        page.wait_for_function("document.querySelector('#at-start').disabled")
+        page.get_by_text("Waits for 3 things to mend").wait_for()
+        for option in ("train_batch_size", "pretrained_model_name_or_path", "train_data_dir"):
+            note = page.locator(f"#at-box-{option} .at-problem-error")
+            assert note.count() == 1, option
+        assert page.locator("#at-box-train_batch_size .at-problem-error").inner_text() == (
+            "Batch size needs a whole number, not “four”."
+        )

@@ -1,0 +1,212 @@
+"""Each option acts, and acts on what it names alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.conftest import Train, of, run_to_the_end
+from trainer.contract.events import Event, Planned, Stepped, Warned
+from trainer.training import learner
+from trainer.training.state import read_tensors
+
+
+def losses(events: list[Event]) -> list[float]:
+    """The loss of each step."""
+    return [step.loss for step in of(Stepped, events)]
+
+
+def saved(folder: Path, part: str) -> dict[str, torch.Tensor]:
+    """One network of a saved Diffusers folder."""
+    return load_file(next((folder / part).glob("*.safetensors")))
+
+
+def moved(tmp_path: Path, tiny: Path, part: str, out: str = "out") -> bool:
+    """Whether training changed a network."""
+    before, after = saved(tiny, part), saved(tmp_path / out / "last", part)
+    return any(not torch.equal(before[name].float(), after[name].float()) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("option", "trained", "frozen"), [("unetonly", "unet", "text_encoder"), ("encoderonly", "text_encoder", "unet")]
+)
+def test_one_network_alone(option: str, trained: str, frozen: str, train: Train, tiny_v1: Path, tmp_path: Path) -> None:
+    """One network learns, the other and the VAE stay as they were, without rates, moments or a place in the state."""
+    events = train(**{option: True}, save_state=True)
+    assert moved(tmp_path, tiny_v1, trained)
+    assert not moved(tmp_path, tiny_v1, frozen) and not moved(tmp_path, tiny_v1, "vae")
+    assert set(of(Stepped, events)[-1].learning_rate) == {trained}
+    state = read_tensors(tmp_path / "out" / "last-state")
+    assert {name.split(".")[0] for name in state.weights} == {trained}
+    assert [group["name"] for group in state.optimizer["optimizer"]["param_groups"]] == [trained]
+
+
+def test_both_halves_see_the_same_draws(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`unetonly` and then `encoderonly` with one seed learn the same batches with the same noise and timesteps."""
+    seen: dict[str, list[Any]] = {}
+    name = ""
+    for what in ("draw_normal", "draw_timesteps"):
+        draw = getattr(learner, what)
+
+        def watch(*args: Any, draw: Any = draw) -> torch.Tensor:
+            drawn = draw(*args)
+            seen.setdefault(name, []).append((args, drawn))
+            return drawn
+
+        monkeypatch.setattr(learner, what, watch)
+    for name in ("unetonly", "encoderonly"):
+        train(name, **{name: True}, max_train_steps=6)
+    for (ours, drawn), (theirs, redrawn) in zip(seen["unetonly"], seen["encoderonly"], strict=True):
+        assert ours == theirs
+        assert torch.equal(drawn, redrawn)
+
+
+def test_text_encoder_stops(train: Train, tmp_path: Path) -> None:
+    """Trained in steps 0 to N - 1 and then frozen: at the end it is what it was after step N."""
+    events = train("stopped", stop_text_encoder_training=2, max_train_steps=5)
+    groups = [set(step.learning_rate) for step in of(Stepped, events)]
+    assert groups == [{"unet", "text_encoder"}] * 2 + [{"unet"}] * 3
+    train("short", stop_text_encoder_training=None, max_train_steps=2, output_dir=str(tmp_path / "short out"))
+    then, end = saved(tmp_path / "short out" / "last", "text_encoder"), saved(tmp_path / "out" / "last", "text_encoder")
+    assert all(torch.equal(then[name], end[name]) for name in then)
+
+
+@pytest.mark.parametrize("never", [0, -1])
+def test_text_encoder_that_stops_at_once_is_never_trained(
+    never: int, train: Train, tiny_v1: Path, tmp_path: Path
+) -> None:
+    """0 and -1 train the U-Net alone."""
+    events = train(stop_text_encoder_training=never)
+    assert not moved(tmp_path, tiny_v1, "text_encoder")
+    assert set(of(Stepped, events)[0].learning_rate) == {"unet"}
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "clip_skip": {"clip_skip": 2},
+    "no_token_padding": {"no_token_padding": True},
+    "ucg": {"ucg": 1.0},
+    "shuffle_caption": {"shuffle_caption": True},
+    "flip_aug": {"flip_aug": True},
+    "random_crop": {"cache_latents": False, "random_crop": True},
+    "color_aug": {"cache_latents": False, "color_aug": True},
+    "mixed_precision": {"mixed_precision": "bf16"},
+    "v_parameterization": {"v_parameterization": True},
+    "train_batch_size": {"train_batch_size": 1},
+    "seed": {"seed": 8},
+}
+"""Options that change what the first epoch's losses are."""
+
+
+@pytest.fixture(scope="module")
+def plain(lasting_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of four steps, an epoch, without any of the options."""
+    home = tmp_path_factory.mktemp("plain")
+    return losses(
+        run_to_the_end(lasting_values | {"output_dir": str(home / "out"), "max_train_steps": 4}, home / "run")
+    )
+
+
+@pytest.mark.parametrize("option", CHANGES)
+def test_option_changes_the_losses(option: str, train: Train, plain: list[float]) -> None:
+    """Turned on, the option shows in what is learnt."""
+    assert losses(train("changed", max_train_steps=4, **CHANGES[option])) != plain
+
+
+def test_buckets_change_the_batches(train: Train) -> None:
+    """With buckets images keep their shape, so that there are more batches than with one size for all."""
+    wide = {"resolution": "128,64", "max_train_epochs": 1, "max_train_steps": None}
+    one = train("one size", **wide)
+    several = train("buckets", **wide, enable_bucket=True, min_bucket_reso=64, max_bucket_reso=128)
+    assert of(Planned, one)[0].total_steps == len(of(Stepped, one)) == 4
+    assert of(Planned, several)[0].total_steps == len(of(Stepped, several)) == 5
+    assert losses(one) != losses(several)
+
+
+SAME: dict[str, tuple[dict[str, Any], float]] = {
+    "gradient_checkpointing": ({"gradient_checkpointing": True}, 1e-5),
+    "mem_eff_attn": ({"mem_eff_attn": True}, 1e-5),
+    "no sdpa": ({"sdpa": False}, 1e-5),
+    "fresh latents": ({"cache_latents": False}, 1e-5),
+    "workers": ({"max_data_loader_n_workers": 1}, 0),
+    "use_ema": ({"use_ema": True}, 0),
+    "tensorboard": ({"logging_dir": "LOGS", "log_prefix": "a"}, 0),
+    "save_state": ({"save_state": True, "save_every_n_epochs": 1}, 0),
+    "epochs": ({"max_train_epochs": 1, "max_train_steps": None}, 0),
+}
+"""Options that must not change what is learnt, and how far rounding may go."""
+
+
+@pytest.mark.parametrize("option", SAME)
+def test_option_leaves_the_losses(option: str, train: Train, plain: list[float], tmp_path: Path) -> None:
+    """Memory, speed and what is written are other things than what is learnt."""
+    changes, off = SAME[option]
+    changes = {name: str(tmp_path) if value == "LOGS" else value for name, value in changes.items()}
+    assert losses(train("same", **{"max_train_steps": 4} | changes)) == pytest.approx(plain, rel=off, abs=0)
+
+
+def test_prior_loss_weight_acts_on_regularization_images(train: Train, pictures: Path) -> None:
+    """With weight 0 the loss is the part of the training images; with half the weight it lies halfway."""
+    options = {"reg_data_dir": str(pictures / "reg"), "max_train_steps": 1, "train_batch_size": 16}
+    full = losses(train("full", **options))[0]
+    half = losses(train("half", **options, prior_loss_weight=0.5))[0]
+    none = losses(train("none", **options, prior_loss_weight=0))[0]
+    assert 0 < none < half < full
+    assert half == pytest.approx((full + none) / 2, rel=1e-5)
+
+
+def test_gathered_batches_are_one_large_batch(train: Train) -> None:
+    """Eight batches of one are a batch of eight as far as loss and gradient go."""
+    gathered = of(Stepped, train("gathered", train_batch_size=1, gradient_accumulation_steps=8))
+    assert [step.epoch for step in gathered] == [1, 2, 3]
+    large = of(Stepped, train("large", train_batch_size=8))
+    for one, other in zip(gathered, large, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-3)
+
+
+def test_gradients_are_clipped_unless_told_not_to(train: Train, tmp_path: Path) -> None:
+    """The told norm is that before clipping; a limit changes the steps behind it, and 0 is no limit."""
+    runs = {
+        limit: of(Stepped, train(f"at {limit}", max_grad_norm=limit, max_train_steps=3)) for limit in (0, 1e5, 0.01)
+    }
+    assert runs[0][0].grad_norm == pytest.approx(runs[0.01][0].grad_norm, rel=1e-6)
+    assert runs[0][0].grad_norm > 0.01
+    assert [step.loss for step in runs[0]] == pytest.approx([step.loss for step in runs[1e5]], rel=1e-5)
+    assert runs[0][2].loss != runs[0.01][2].loss
+
+
+def test_learning_rate_follows_the_schedule(train: Train) -> None:
+    """Each step tells the rate that it used, which the plan had promised."""
+    events = train(lr_scheduler="linear", lr_warmup_steps=2, max_train_steps=6)
+    used = [step.learning_rate["unet"] for step in of(Stepped, events)]
+    assert used == pytest.approx([0, 5e-4, 1e-3, 7.5e-4, 5e-4, 2.5e-4])
+    assert of(Planned, events)[0].learning_rates == pytest.approx([*used, 0])
+
+
+def test_xformers_falls_back_and_says_so(train: Train, plain: list[float]) -> None:
+    """Where xformers does not run, PyTorch's attention is used, and exactly one warning says it."""
+    events = train("xformers", max_train_steps=4, xformers=True)
+    assert losses(events) == plain
+    assert [event.code for event in of(Warned, events)] == ["machine.xformers_missing"]
+
+
+def test_other_vae_is_used_and_written(train: Train, tmp_path: Path, plain: list[float], tiny_v2: Path) -> None:
+    """With `vae` the images are encoded by it, and it stands in the result."""
+    assert losses(train("vae", vae=str(tiny_v2), max_train_steps=4)) != plain
+    ours, theirs = saved(tmp_path / "out" / "last", "vae"), saved(tiny_v2, "vae")
+    assert all(torch.equal(ours[name].float(), theirs[name].float()) for name in theirs)
+
+
+@pytest.mark.parametrize("eight_bit", [{"use_8bit_adam": True}, {"optimizer_type": "AdamW8bit"}])
+def test_eight_bit_moments_are_used(eight_bit: dict[str, Any], train: Train, tmp_path: Path) -> None:
+    """By either name the state holds moments in 8 bits."""
+    train(**eight_bit, save_state=True)
+    moments = read_tensors(tmp_path / "out" / "last-state").optimizer["optimizer"]["state"]
+
+    def dtypes(value: Any) -> set[torch.dtype]:
+        inner = value.values() if isinstance(value, dict) else []
+        return {value.dtype} if isinstance(value, torch.Tensor) else set().union(*map(dtypes, inner))
+
+    assert torch.uint8 in dtypes(moments)

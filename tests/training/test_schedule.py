@@ -1,0 +1,73 @@
+"""The learning rate of each step, held against recorded schedules of independent programs."""
+
+import json
+
+import pytest
+
+from tests.training.conftest import FIXTURES
+from trainer.contract.config import RateSection
+from trainer.contract.schedule import curve, rate_at, warmup_steps
+
+RECORDED = [case for case in json.loads((FIXTURES / "lr.json").read_text())["cases"] if isinstance(case["v15"], list)]
+SCHEDULES = ["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
+
+
+def rate_section(name: str, rate: float = 1e-4, warmup: float = 0) -> RateSection:
+    """A section with a schedule."""
+    return RateSection(learning_rate=rate, lr_scheduler=name, lr_warmup_steps=warmup)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in RECORDED if case["lr_scheduler"] != "constant" or not case["lr_warmup_steps"]]
+)
+def test_rate_is_the_recorded_one(case: dict) -> None:
+    """Every step of every schedule has the rate that diffusers' schedule of that name gives."""
+    section = rate_section(case["lr_scheduler"], case["learning_rate"], case["lr_warmup_steps"])
+    ours = [rate_at(section, step, case["max_train_steps"]) for step in range(len(case["v15"]))]
+    assert ours == pytest.approx(case["v15"], rel=1e-12, abs=1e-20)
+
+
+def test_constant_warms_up() -> None:
+    """`constant` honours the warm-up instead of passing over it."""
+    section = rate_section("constant", 1e-3, 4)
+    assert [rate_at(section, step, 10) for step in range(6)] == pytest.approx([0, 2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_nothing_rises_after_the_end(name: str) -> None:
+    """A run that goes on past its plan stays at the rate at which the schedule ended."""
+    section = rate_section(name, warmup=5)
+    end = rate_at(section, 50, 50)
+    assert {rate_at(section, step, 50) for step in (51, 75, 100, 1000)} == {end}
+    assert end <= rate_at(section, 49, 50)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_warmup_rises_in_a_straight_line_from_zero(name: str) -> None:
+    """The first step of a warm-up has the rate 0, the first one behind it the full rate."""
+    section = rate_section(name, 1e-3, 8)
+    assert rate_at(section, 0, 100) == 0
+    assert rate_at(section, 4, 100) == pytest.approx(5e-4)
+    assert rate_at(section, 8, 100) == pytest.approx(1e-3)
+
+
+def test_warmup_below_one_is_a_share() -> None:
+    """0.05 of 200 steps are 10 steps."""
+    assert warmup_steps(rate_section("linear", warmup=0.05), 200) == 10
+    assert warmup_steps(rate_section("linear", warmup=12), 200) == 12
+
+
+def test_polynomial_takes_a_rate_below_its_end() -> None:
+    """A rate below the 1e-7 at which `polynomial` ends is kept as it is, and is no failure."""
+    section = rate_section("polynomial", 5e-8)
+    assert {rate_at(section, step, 10) for step in range(12)} == {5e-8}
+
+
+@pytest.mark.parametrize("total", [1, 2, 199, 200, 1600, 100_000])
+def test_curve_goes_from_the_first_to_the_last_step(total: int) -> None:
+    """The curve has at most 200 points, the first at step 0 and the last at the end."""
+    section = rate_section("linear")
+    points = curve(section, total)
+    assert 2 <= len(points) <= 200
+    assert points[0] == pytest.approx(1e-4) and points[-1] == 0
+    assert points == sorted(points, reverse=True)

@@ -1,0 +1,88 @@
+"""Captions to ids to hidden states."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CLIPTextModel
+
+from trainer.contract.config import ModelSection
+from trainer.model.load import Networks, load_networks
+from trainer.training.denoiser import Denoiser, is_trained
+from trainer.training.text import Reader, freeze_unread_layers, layers_of, text_states
+
+
+@pytest.fixture(params=["v1", "v2"])
+def networks(request: pytest.FixtureRequest, tiny_v1: Path, tiny_v2: Path) -> Networks:
+    """Each family's tiny model."""
+    path = {"v1": tiny_v1, "v2": tiny_v2}[request.param]
+    return load_networks(ModelSection(pretrained_model_name_or_path=str(path)))
+
+
+def test_padding_is_to_77_or_to_the_longest(networks: Networks) -> None:
+    """Rows have 77 ids, or with `no_token_padding` as many as the longest caption of the batch has."""
+    captions = ["a dog", "", "a photo of a sks dog"]
+    assert Reader(networks.tokenizer).ids(captions).shape == (3, 77)
+    short = Reader(networks.tokenizer, pad_to_longest=True).ids(captions)
+    assert short.shape == (3, 8)
+    assert short[1, :2].tolist() == [49406, 49407]
+
+
+def test_clip_skip_counts_from_the_end(networks: Networks) -> None:
+    """None and 1 are the last layer; 2 is the one before, each with the final norm: transformers' own numbers."""
+    ids = Reader(networks.tokenizer).ids(["a dog", "two cats"])
+    encoder = networks.text_encoder
+    with torch.no_grad():
+        out = encoder(ids, output_hidden_states=True)
+        assert torch.equal(text_states(encoder, ids, None), out.last_hidden_state)
+        assert torch.equal(text_states(encoder, ids, 1), out.last_hidden_state)
+        skipped = text_states(encoder, ids, 2)
+    assert isinstance(encoder, CLIPTextModel)
+    assert torch.equal(skipped, encoder.final_layer_norm(out.hidden_states[-2]))
+    assert not torch.allclose(skipped, out.last_hidden_state, atol=1e-3)
+
+
+def test_unread_layers_are_frozen(networks: Networks) -> None:
+    """With clip_skip 2 the last layer takes no gradients, the others and the norm do."""
+    freeze_unread_layers(networks.text_encoder.requires_grad_(True), 2)
+    *read, unread = layers_of(networks.text_encoder)
+    assert not is_trained(unread) and all(is_trained(layer) for layer in read)
+    assert is_trained(networks.text_encoder.final_layer_norm)
+    networks.text_encoder.requires_grad_(True)
+    freeze_unread_layers(networks.text_encoder, None)
+    assert is_trained(unread)
+
+
+@pytest.mark.parametrize("trained", ["unet", "text_encoder", "both"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_reach_what_is_trained(trained: str, checkpointing: bool, networks: Networks) -> None:
+    """Behind a frozen U-Net the text encoder still learns, with gradient checkpointing too."""
+    unet, encoder = networks.unet.train(), networks.text_encoder.train()
+    unet.requires_grad_(trained != "text_encoder")
+    encoder.requires_grad_(trained != "unet")
+    denoiser = Denoiser(unet, encoder, None)
+    torch.manual_seed(0)
+    noisy, t = torch.randn(2, 4, 8, 8), torch.tensor([5, 900])
+    ids = Reader(networks.tokenizer).ids(["a dog", "a cat"])
+    denoiser(noisy, t, ids).square().mean().backward()
+    expected = {name: weight.grad.clone() for name, weight in denoiser.named_parameters() if weight.grad is not None}
+    assert {name.split(".")[0] for name in expected} == ({trained} if trained != "both" else {"unet", "text_encoder"})
+    if not checkpointing:
+        return
+    denoiser.zero_grad()
+    unet.enable_gradient_checkpointing()
+    encoder.activation_checkpointing_enable({"use_reentrant": False})
+    denoiser(noisy, t, ids).square().mean().backward()
+    for name, weight in denoiser.named_parameters():
+        assert (weight.grad is None) == (name not in expected)
+        assert weight.grad is None or torch.allclose(weight.grad, expected[name], atol=1e-7)
+
+
+def test_frozen_text_encoder_runs_without_a_graph(networks: Networks) -> None:
+    """With the U-Net alone in training, nothing of the text encoder's forward pass is kept."""
+    networks.text_encoder.requires_grad_(False)
+    seen: list[bool] = []
+    networks.text_encoder.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    ids = Reader(networks.tokenizer).ids(["a dog"])
+    Denoiser(networks.unet, networks.text_encoder, None)(torch.randn(1, 4, 8, 8), torch.tensor([5]), ids)
+    assert seen == [False]

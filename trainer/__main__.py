@@ -1,0 +1,54 @@
+"""`python -m trainer VERB ...`: train (the default, with all flags), check, plan, inspect, convert, faces, demo,
+runs, show, stop.
+
+Exit code 0: done, or stopped as asked. 2: something to mend, all of it printed, nothing loaded. 1: anything else.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from trainer.contract.cli import help_text
+from trainer.model_verbs import convert, inspect
+from trainer.verbs import check, demo, faces, plan, runs, show, stop, train
+
+VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "train": (train, "train with the flags below, --preset FILE or --job RUN/job.json; --run_dir names the run folder"),
+    "check": (check, "look at options, folders and model, and say all that is to mend; takes the same flags"),
+    "plan": (plan, "say images, buckets, steps and saves of a run with these flags"),
+    "inspect": (inspect, "say what a model file or folder is"),
+    "convert": (
+        convert,
+        "write a model as OUT: IN OUT, where OUT ends in .safetensors or .ckpt, or is a folder; "
+        "--save_precision, --vae, --use-ema-weights, --overwrite",
+    ),
+    "faces": (faces, "find the faces in a folder of images, for face_crop_aug_range; --again looks at all anew"),
+    "demo": (demo, "train the demo to the end; --make only makes its model and pictures"),
+    "runs": (runs, "list the runs and their states"),
+    "show": (show, "say how one run stands, by its name or folder"),
+    "stop": (stop, "finish the step, save and end a run; --without-saving ends it without"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Find the verb and do it. Flags without a verb mean train, as the ancestor's command lines do."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if words else 2
+    if words[0].startswith("-"):
+        return train(words)
+    verb = VERBS.get(words[0])
+    if verb is None:
+        print(f"There is no verb {words[0]}. There are: {', '.join(VERBS)}.", file=sys.stderr)
+        return 2
+    return verb[0](words[1:])
+
+
+def _usage() -> str:
+    lines = ["python -m trainer VERB [--flag value ...]", ""]
+    lines += [f"  {name:<8} {about}" for name, (_, about) in VERBS.items()]
+    return "\n".join([*lines, "", "Every verb takes --json where a program may read it.", help_text()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From images to a trained model. Read loop.py first."""

@@ -1,0 +1,124 @@
+"""Gate 4, the machine: whether device and packages can do what a job asks; and how much memory it has and uses.
+
+A config comes in, all problems go out at once. What can only be known by trying is tried: a package that is installed
+may still not run on this device.
+"""
+
+import contextlib
+import os
+
+import psutil
+import torch
+
+from trainer.contract.config import TrainingConfig
+from trainer.contract.problems import Mend, Problem
+from trainer.model.attention import attend_with_xformers
+from trainer.training.optimizer import bitsandbytes
+
+GIB = 2**30
+
+
+def check_hardware(config: TrainingConfig) -> list[Problem]:
+    """Everything that this machine cannot do of what the config asks, errors and warnings."""
+    device = default_device()
+    return [
+        *_precision_problems(config, device),
+        *(_eight_bit_problems(device) if config.rate.eight_bit else []),
+        *_xformers_problems(config, device),
+    ]
+
+
+def default_device() -> torch.device:
+    """The device that a run of this process would use: the first GPU, else the CPU."""
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return {"cpu": "CPU", "mps": "Apple GPU"}.get(device.type, device.type)
+
+
+def total_memory_gib(device: torch.device) -> tuple[float | None, float]:
+    """Memory of the card (None without one) and of the computer, in GiB."""
+    vram = torch.cuda.get_device_properties(device).total_memory / GIB if device.type == "cuda" else None
+    return vram, psutil.virtual_memory().total / GIB
+
+
+def memory_gib(device: torch.device) -> tuple[float | None, float]:
+    """What this process holds now: of the card's memory (None without one), and of the computer's, in GiB.
+
+    Neither asks the card, so neither waits for it.
+    """
+    vram = torch.cuda.memory_reserved(device) / GIB if device.type == "cuda" else None
+    return vram, psutil.Process().memory_info().rss / GIB
+
+
+def _precision_problems(config: TrainingConfig, device: torch.device) -> list[Problem]:
+    asked = config.hardware.mixed_precision
+    off = Mend("No mixed precision", {"mixed_precision": "no"})
+    if asked == "fp16" and device.type == "cpu":
+        message = "This machine has no GPU that PyTorch can use, and fp16 trains on a GPU only. Use bf16, or none."
+        mends = (off, Mend("Use bf16", {"mixed_precision": "bf16"}))
+        return [Problem("machine.fp16_needs_gpu", message, ("mixed_precision",), mends=mends)]
+    if asked == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        message = f"{device_name(device)} does not compute in bf16. Use fp16."
+        mends = (Mend("Use fp16", {"mixed_precision": "fp16"}), off)
+        return [Problem("machine.bf16_unsupported", message, ("mixed_precision",), mends=mends)]
+    return []
+
+
+def _eight_bit_problems(device: torch.device) -> list[Problem]:
+    """One real step of the 8-bit optimizer on a small tensor: an import alone proves nothing."""
+    mend = Mend("Use plain AdamW", {"use_8bit_adam": False, "optimizer_type": "AdamW"})
+    fields = ("use_8bit_adam", "optimizer_type")
+    try:
+        # The package prints advice of its own when it fails; ours is the one to read.
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            weight = torch.nn.Parameter(torch.ones(8192, device=device))
+            optimizer = bitsandbytes().optim.AdamW8bit([weight], lr=0.1)
+            weight.sum().backward()
+            optimizer.step()
+            works = bool((weight < 1).all())
+    except ImportError:
+        message = "The 8-bit optimizer needs bitsandbytes, which is not installed. Install it, or use plain AdamW."
+        return [Problem("machine.bitsandbytes_missing", message, fields, mends=(mend,))]
+    except Exception as reason:
+        message = (
+            f"The 8-bit optimizer does not run on this machine ({_short(reason)}). "
+            "Use plain AdamW, or mend the installation of bitsandbytes."
+        )
+        return [Problem("machine.bitsandbytes_broken", message, fields, mends=(mend,))]
+    if not works:
+        message = "The 8-bit optimizer runs on this machine but moves no weights. Use plain AdamW."
+        return [Problem("machine.bitsandbytes_broken", message, fields, mends=(mend,))]
+    return []
+
+
+def _xformers_problems(config: TrainingConfig, device: torch.device) -> list[Problem]:
+    if not config.hardware.xformers or xformers_works(device):
+        return []
+    message = (
+        "xformers is not installed, or does not run on this device. PyTorch's own attention is used, which is as fast."
+    )
+    mend = Mend("Use PyTorch's own", {"xformers": False, "sdpa": True})
+    return [Problem("machine.xformers_missing", message, ("xformers",), "warning", (mend,))]
+
+
+def xformers_works(device: torch.device) -> bool:
+    """Whether xformers' kernel runs forwards and backwards on the device, tried on a small tensor."""
+    try:
+        q, k, v = (torch.ones(1, 1, 64, 64, device=device, requires_grad=True) for _ in range(3))
+        attend_with_xformers(q, k, v).sum().backward()
+    except Exception:
+        return False
+    return True
+
+
+def _short(reason: Exception) -> str:
+    return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:120]

@@ -1,0 +1,144 @@
+"""Trained models on disk: their names, their format, what is written into them.
+
+Networks (or their average) come in; `last.*` and `epoch-000001.*` in the output folder go out, or the names that
+`output_name` makes of them. Only the main process writes; the others wait for it.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+
+from torch import Tensor
+
+from trainer.contract.config import SaveFormat, SaveSection, TrainingConfig
+from trainer.contract.events import Phase, Saved, Warned
+from trainer.dataset.plan import Plan
+from trainer.model.facts import ModelFacts
+from trainer.model.load import Networks
+from trainer.model.save import save_model
+from trainer.training.ema import Average
+from trainer.training.engine import Engine
+from trainer.training.ledger import Writer
+
+
+def last_name(saves: SaveSection) -> str:
+    """The name of the model at the end of the run, without its ending."""
+    return saves.output_name or "last"
+
+
+def epoch_name(saves: SaveSection, epoch: int) -> str:
+    """The name of the model after `epoch` (from 1) epochs."""
+    return f"{saves.output_name or 'epoch'}-{epoch:06d}"
+
+
+def step_name(saves: SaveSection, step: int) -> str:
+    """The name of a model that was asked for in between."""
+    return f"{saves.output_name}-step-{step:08d}" if saves.output_name else f"step-{step:08d}"
+
+
+def source_form(facts: ModelFacts) -> SaveFormat:
+    """The kind of the model that training started from."""
+    if facts.format == "diffusers":
+        return "diffusers_safetensors" if any((facts.path / "unet").glob("*.safetensors")) else "diffusers"
+    return facts.format
+
+
+def form_of(saves: SaveSection, source: SaveFormat) -> SaveFormat:
+    """What to write: as chosen, else the kind that training started from, as .safetensors where that is asked for."""
+    if saves.save_model_as is not None:
+        return saves.save_model_as
+    if not saves.use_safetensors:
+        return source
+    return {"ckpt": "safetensors", "diffusers": "diffusers_safetensors"}.get(source, source)  # type: ignore[return-value]
+
+
+class Saver:
+    """Writes models of one run."""
+
+    def __init__(
+        self, networks: Networks, config: TrainingConfig, average: Average | None, events: Writer, engine: Engine
+    ) -> None:
+        assert config.saves.output_dir is not None, "a job that trains has an output folder: a rule says so before"
+        self.folder: Path = config.saves.output_dir
+        self._networks = networks
+        self._config = config
+        self._average = average
+        self._events = events
+        self._engine = engine
+        self._form = form_of(config.saves, source_form(networks.facts))
+        if config.saves.save_ema_keys and self._form not in ("safetensors", "ckpt"):
+            message = (
+                "A Diffusers folder is written, as training started from one, and has no place for EMA keys. "
+                "Choose a single file as format to have them."
+            )
+            events.write(Warned(code="ema_keys", message=message))
+        self._record: dict[str, str] = {}
+        self.saved_at: int | None = None
+        """The step at which the last model was written."""
+
+    def describe(self, plan: Plan, seed: int) -> None:
+        """Note what goes into the metadata of every model of this run."""
+        self._record = training_record(self._config, plan, seed)
+
+    def save(self, name: str, epoch: int, step: int) -> None:
+        """Write the model under `name`, with the averaged weights where there is an average. Raises OSError."""
+        self._events.write(Phase(name="saving"))
+        self.saved_at = step
+        if self._engine.main:
+            with self._average.in_place() if self._average is not None else nullcontext():
+                written = save_model(
+                    self._networks,
+                    self.folder / name,
+                    form=self._form,
+                    precision=self._config.saves.save_precision,
+                    ema=self._unet_average(),
+                    metadata=self._record | {"modelspec.date": datetime.now(UTC).isoformat(timespec="seconds")},
+                    epoch=epoch,
+                    step=step,
+                )
+            model = next(path for path in written if path.suffix != ".yaml")
+            saved = Saved(kind="model", step=step, epoch=epoch, path=str(model), size_bytes=size_of(model))
+            self._events.write(saved)
+        self._engine.wait()
+
+    def _unet_average(self) -> dict[str, Tensor] | None:
+        """The U-Net's average under its own names, where it is to be written a second time as `model_ema.*`.
+
+        Where the U-Net is not trained, its average is the U-Net.
+        """
+        if self._average is None or not self._config.saves.save_ema_keys:
+            return None
+        return {
+            name: self._average.values.get(f"unet.{name}", weight)
+            for name, weight in self._networks.unet.state_dict().items()
+        }
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+
+
+def training_record(config: TrainingConfig, plan: Plan, seed: int) -> Mapping[str, str]:
+    """The metadata of a model trained so: what modelspec asks for, and how it was trained, all as text."""
+    width, height = config.images.size
+    record: dict[str, object] = {
+        "modelspec.resolution": f"{width}x{height}",
+        "atelier.images": plan.images,
+        "atelier.regularization_images": plan.reg_images,
+        "atelier.images_per_step": plan.images_per_step,
+        "atelier.total_steps": plan.total_steps,
+        "atelier.seed": seed,
+        "atelier.started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "atelier.averaged": config.networks.use_ema,
+    }
+    if config.networks.clip_skip is not None:
+        record["modelspec.encoder_layer"] = config.networks.clip_skip
+    # Options that name no place on this machine: a model may be given away.
+    named = ("learning_rate", "lr_scheduler", "lr_warmup_steps", "mixed_precision", "prior_loss_weight", "clip_skip")
+    flat = config.flat()
+    record |= {f"atelier.{name}": flat[name] for name in named if flat[name] is not None}
+    record["atelier.optimizer"] = "AdamW8bit" if config.rate.eight_bit else "AdamW"
+    return {name: str(value) for name, value in record.items()}

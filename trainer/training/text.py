@@ -1,0 +1,54 @@
+"""From captions to what the U-Net reads: token ids, and the hidden states of the text encoder.
+
+The ids come as rows of whole numbers from the project's own tokenizer; the states go out as [B, tokens, width].
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trainer.model.tokenizer import Tokenizer
+
+
+class Reader:
+    """Turns captions into ids, padded to 77 or only to the longest of their batch."""
+
+    def __init__(self, tokenizer: Tokenizer, pad_to_longest: bool = False) -> None:
+        self._tokenizer = tokenizer
+        self._pad_to_longest = pad_to_longest
+
+    def ids(self, captions: Sequence[str]) -> Tensor:
+        """Ids [B, tokens], int64 on the CPU. What is longer than 75 tokens is cut off."""
+        return torch.tensor(self._tokenizer.encode(captions, pad_to_longest=self._pad_to_longest), dtype=torch.long)
+
+
+def text_states(text_encoder: nn.Module, ids_BT: Tensor, clip_skip: int | None) -> Tensor:
+    """The hidden states [B, T, width] of the layer that `clip_skip` counts from the end, after the final layer norm.
+
+    None and 1 are the last layer. 2.x text encoders are stored without OpenCLIP's last layer, so None is already the
+    layer that these models were trained with.
+    """
+    if clip_skip is None or clip_skip == 1:
+        return text_encoder(ids_BT).last_hidden_state
+    states = text_encoder(ids_BT, output_hidden_states=True).hidden_states[-clip_skip]
+    return final_norm(text_encoder)(states)
+
+
+def final_norm(text_encoder: nn.Module) -> nn.Module:
+    """The norm after the last layer. transformers before 5.6 keeps it one level deeper."""
+    return getattr(text_encoder, "text_model", text_encoder).final_layer_norm
+
+
+def layers_of(text_encoder: nn.Module) -> nn.ModuleList:
+    """The transformer layers, from the one next to the embeddings on."""
+    return getattr(text_encoder, "text_model", text_encoder).encoder.layers
+
+
+def freeze_unread_layers(text_encoder: nn.Module, clip_skip: int | None) -> None:
+    """Take the layers behind the one that is read out of training.
+
+    They would get no gradient anyhow, and several processes would wait for ever for gradients that never come.
+    """
+    for layer in list(layers_of(text_encoder))[len(layers_of(text_encoder)) - (clip_skip or 1) + 1 :]:
+        layer.requires_grad_(False)

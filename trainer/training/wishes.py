@@ -1,0 +1,70 @@
+"""What is wished of the run: from RUN/control.jsonl in the main process, and by signals in every process.
+
+Ctrl+C and SIGTERM mean "stop": finish the step, save, end. A second Ctrl+C ends at once.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from trainer.contract.control import WISHES, Wish, WishReader
+from trainer.contract.identity import read_identity
+
+
+class Wishes:
+    """Reads wishes once a step."""
+
+    def __init__(self, run: Path | None) -> None:
+        """`run` is the run folder, or None in a process that does not read it."""
+        self._reader: WishReader | None = None
+        self._signalled = False
+        if run is not None:
+            # A click on Stop may come while the trainer still loads: wishes count from the launch on.
+            launch = read_identity(run / "launch.json")
+            self._reader = WishReader(run / "control.jsonl", since=launch.create_time if launch else None)
+        self._waiting: list[Wish] = []
+
+    def read(self) -> list[Wish]:
+        """What came since the last call."""
+        found = self._waiting + (self._reader.read() if self._reader is not None else [])
+        self._waiting = []
+        if self._signalled:
+            self._signalled = False
+            found.append("stop")
+        return found
+
+    def wants_end(self) -> bool:
+        """Whether somebody wants the run to end; all wishes stay for the next `read`."""
+        self._waiting = self.read()
+        return "stop" in self._waiting or "stop_without_saving" in self._waiting
+
+    def flags(self) -> list[float]:
+        """What came since the last call as one number for each of `WISHES`, so that processes can add theirs up."""
+        found = self.read()
+        return [float(wish in found) for wish in WISHES]
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Inside, signals are wishes."""
+        names = [name for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+        before: dict[int, Any] = {}
+        try:
+            for name in names:
+                number = getattr(signal, name)
+                before[number] = signal.signal(number, self._on_signal)
+        except ValueError:
+            # Only the main thread may listen to signals; in another one wishes still come by file.
+            pass
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._signalled and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._signalled = True
