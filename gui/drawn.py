@@ -47,7 +47,7 @@ def drawing(studio: Studio, groups: Sequence[Group], state: Look) -> dict[str, A
     """All that the page shows, by a name each."""
     found = state.found
     ready = not found.errors
-    drawn = _view_drawing(groups, state)
+    drawn = _view_drawing(studio.form, groups, state)
     for group in groups:
         drawn[f"head/{group.section}"] = head_of(group, state.values, found.errors)
     for name, note in studio.form.mark(state.values, found.problems).items():
@@ -64,15 +64,13 @@ def drawing(studio: Studio, groups: Sequence[Group], state: Look) -> dict[str, A
     }
 
 
-def _view_drawing(groups: Sequence[Group], state: Look) -> dict[str, Any]:
+def _view_drawing(form: Form, groups: Sequence[Group], state: Look) -> dict[str, Any]:
     """Only what the search and the chosen view change."""
     here = {name for group in groups for name in group.names}
     changed = sight_of(groups, state.values, (), "changed", "")
     sight = sight_of(groups, state.values, state.to_mend, state.view, state.words)
     links = "".join(
-        f'<button type="button" class="at-link" data-goto="{name}">{escape(OPTIONS[name].shown.label)}'
-        f" <code>{name}</code></button>"
-        for name in sight.elsewhere
+        _goto(name, form, f"{escape(OPTIONS[name].shown.label)} <code>{name}</code>") for name in sight.elsewhere
     )
     about = f"<span>On other pages:</span>{links}" if links else ""
     if not sight.boxes and not links:
@@ -98,7 +96,7 @@ def summary(found: Review, form: Form) -> str:
         more = f" {counted(warnings, 'remark')} to look at." if warnings else ""
         return message("good", "Nothing to mend.", f"Images, model and options were checked.{more}")
     rows = "".join(
-        f"<li><span>{escape(problem.message)}</span>{_goto(problem.fields, form)}</li>" for problem in found.errors
+        f"<li><span>{escape(problem.message)}</span>{_show(problem.fields, form)}</li>" for problem in found.errors
     )
     head = f"{counted(len(found.errors), 'thing')} to mend before Start"
     return (
@@ -107,10 +105,16 @@ def summary(found: Review, form: Form) -> str:
     )
 
 
-def _goto(fields: tuple[str, ...], form: Form) -> str:
+def _show(fields: tuple[str, ...], form: Form) -> str:
+    """The link to the first of the boxes that a problem concerns; empty where it concerns none."""
     name = next((name for name in fields if name in form.boxes), None)
     if name is None:
         return ""
     page = form.boxes[name].page
-    words = "Show the box" if page == "train" else f"Show it on {_PAGES[page]}"
-    return f'<button type="button" class="at-link" data-goto="{name}">{words}</button>'
+    return _goto(name, form, "Show the box" if page == "train" else f"Show it on {_PAGES[page]}")
+
+
+def _goto(name: str, form: Form, words: str) -> str:
+    """A link that leads to a box; `words` are HTML."""
+    page = form.boxes[name].page
+    return f'<button type="button" class="at-link" data-goto="{name}" data-page="{page}">{words}</button>'

@@ -1,9 +1,11 @@
-"""The pulse of a polled page: a value that changes with every answer, and the script that notices its absence.
+"""The pulse of a polled page: it asks for news once a second while somebody looks, and notices when none comes.
 
-Comes in (each second): the shown run's folder, its step and the time. Goes out, in the browser: a note after 12 s
-without an answer, another one when the studio is back, and the run's name in the address, so that a reload shows it.
+Comes in (with every answer): the shown run's folder, its step and the time. Goes out, from the browser: the event
+`beat`, only while the page is in view, so that a hidden tab costs nothing; a note after 12 s without an answer and
+another one when the studio is back; the run's name in the address, so that a reload shows it.
 """
 
+EVERY_S = 1.0
 LONGEST_SILENCE_S = 12
 
 TEMPLATE = "<span hidden></span>"
@@ -13,15 +15,14 @@ const note = document.createElement('div');
 note.className = 'at-reach';
 note.setAttribute('role', 'status');
 element.parentElement.appendChild(note);
-const shows = () => {
-  const page = element.closest('.at-page');
-  return page && page.offsetParent !== null;
-};
+const page = element.closest('.at-runs-page');
+const shows = () => page.getClientRects().length > 0;
 const say = (kind, strong, text) => {
   note.className = 'at-reach at-message at-message-' + kind;
   note.replaceChildren(Object.assign(document.createElement('strong'), {textContent: strong}), ' ' + text);
 };
 const address = () => {
+  page.classList.toggle('at-shows-run', !!props.value.run);
   const url = new URL(location.href), run = shows() ? (props.value.run || '') : '';
   if ((url.searchParams.get('run') || '') === run) return;
   if (run) url.searchParams.set('run', run); else url.searchParams.delete('run');
@@ -29,7 +30,7 @@ const address = () => {
 };
 // Gradio loads the page anew when a restarted studio answers: what was seen last has to survive that.
 const before = JSON.parse(sessionStorage.getItem('at-away') || 'null');
-let heard = Date.now(), last = before || props.value, away = before !== null, back = 0;
+let heard = Date.now(), last = before || props.value, away = before !== null, back = 0, asked = 0, looked = false;
 watch('value', () => {
   const now = props.value;
   if (away) {
@@ -44,20 +45,28 @@ watch('value', () => {
   last = now;
   address();
 });
-// Browsers slow down the clocks of hidden pages: their silence says nothing.
-document.addEventListener('visibilitychange', () => { heard = Date.now(); });
-setInterval(() => {
+const beat = () => {
   address();
-  const silent = Math.round((Date.now() - heard) / 1000);
-  if (!document.hidden && last.clock && silent >= LONGEST) {
+  const now = Date.now(), looks = !document.hidden && shows();
+  if (!looks || !looked) heard = now;
+  const due = looks && (!looked || now - asked >= EVERY);
+  looked = looks;
+  if (due) {
+    asked = now;
+    trigger('beat');
+  }
+  const silent = Math.round((now - heard) / 1000);
+  if (last.clock && silent >= LONGEST) {
     away = true;
     sessionStorage.setItem('at-away', JSON.stringify(last));
     say('warning', `No answer from the studio for ${silent} s.`,
         `Figures are from ${last.clock}. A run in progress goes on; this page catches up by itself.`);
-  } else if (!away && back && Date.now() - back > 10000) {
+  } else if (!away && back && now - back > 10000) {
     back = 0;
     note.className = 'at-reach';
     note.replaceChildren();
   }
-}, 1000);
-""".replace("LONGEST", str(LONGEST_SILENCE_S))
+};
+setInterval(beat, 200);
+"""
+SCRIPT = SCRIPT.replace("LONGEST", str(LONGEST_SILENCE_S)).replace("EVERY", str(round(1000 * EVERY_S)))

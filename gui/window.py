@@ -14,6 +14,8 @@ from importlib import import_module
 from typing import Any
 
 import gradio as gr
+from gradio.block_function import BlockFunction
+from gradio.blocks import BlockContext
 
 from gui.activity import BAR_TEMPLATE, Activity, activity_of
 from gui.frame import Frame
@@ -41,6 +43,8 @@ LOGO = (
 def build(studio: Studio) -> gr.Blocks:
     """All pages in one Blocks; what depends on the disk is read when a browser opens it."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as window:
+        # The first of all parts: Gradio looks for it from the top, several times in each event.
+        nowhere = gr.HTML("", elem_classes=["at-nothing"], apply_default_css=False)
         revision, asked, shown_run, ahead = gr.State(0), gr.State(0), gr.State(""), gr.State("")
         gr.HTML(f'<div class="at-brand">{LOGO}<span>{TITLE}</span></div>', elem_classes=["at-bar"])
         bar = gr.HTML(
@@ -55,29 +59,27 @@ def build(studio: Studio) -> gr.Blocks:
             frame = Frame(window, tabs, revision, shown_run, asked, ahead)
             for name, title in PAGES:
                 studio.form.page = name
-                # Every box stays in the page: one that is not there would not tell when a mend changes it.
-                with gr.Tab(title, id=name, elem_id=f"at-tab-{name}", render_children=True):
+                with gr.Tab(title, id=name, elem_id=f"at-tab-{name}"):
                     wires.append(import_module(f"gui.pages.{name}").build(studio, frame))
         # What listens to all boxes of the window can only be tied when every page has drawn its own.
         for wire in wires:
             if wire is not None:
                 wire()
         _wire_bar(studio, frame, bar)
-        _keep_progress_small(window)
+    for event in window.fns.values():
+        _show_progress_on(event, nowhere)
     return window
 
 
-def _keep_progress_small(window: gr.Blocks) -> None:
-    """Have every hidden progress shown on one small part.
+def _show_progress_on(event: BlockFunction, nowhere: gr.HTML) -> None:
+    """Have a hidden progress told to one small part.
 
     Gradio 6.31 tells the progress of each event to every component that was an output so far, and for a container to
     all that is in it: with the tabs among them, a poll each second cost the browser a quarter of a processor core.
     """
-    nowhere = gr.HTML("", elem_classes=["at-nothing"], apply_default_css=False)
-    for event in window.fns.values():
-        holds_others = any(isinstance(output, gr.blocks.BlockContext) for output in event.outputs)
-        if event.show_progress == "hidden" or holds_others:
-            event.show_progress_on = [nowhere]
+    holds_others = any(isinstance(output, BlockContext) for output in event.outputs)
+    if event.show_progress == "hidden" or holds_others:
+        event.show_progress_on = [nowhere]
 
 
 def _wire_bar(studio: Studio, frame: Frame, bar: gr.HTML) -> None:
@@ -107,7 +109,8 @@ def _wire_bar(studio: Studio, frame: Frame, bar: gr.HTML) -> None:
         outputs=[bar, shown, frame.ahead, demo_there, frame.asked],
         show_progress="hidden",
         api_visibility="private",
-        concurrency_limit=None,
+        # Past the queue: it tells five times how an event stands, and Gradio's browser part pays for each.
+        queue=False,
     )
     bar.click(
         show, outputs=[frame.tabs, frame.shown_run], show_progress="hidden", api_visibility="private", queue=False

@@ -13,7 +13,7 @@ from trainer.verbs import check, demo, faces, plan, runs, show, stop, train
 
 VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (train, "train with the flags below, --preset FILE or --job RUN/job.json; --run_dir names the run folder"),
-    "check": (check, "look at options, folders and model, and say all that is to mend; takes the same flags"),
+    "check": (check, "look at options, folders and model, and say all that is to mend; --deep decodes every image"),
     "plan": (plan, "say images, buckets, steps and saves of a run with these flags"),
     "inspect": (inspect, "say what a model file or folder is"),
     "convert": (

@@ -76,13 +76,13 @@ def train(argv: Sequence[str]) -> int:
 
 
 def check(argv: Sequence[str]) -> int:
-    """Gates one to three, all at once."""
-    line = parse_line(argv, _JOB_FLAGS)
+    """Gates one to three, all at once; --deep decodes every image and finds those that look nearly the same."""
+    line = parse_line(argv, {**_JOB_FLAGS, "deep": False})
     values, problems = _values(line)
     config, found = check_values(values)
     problems += found
     if config is not None:
-        problems += _look(config)[1]
+        problems += _look(config, deep=bool(line.own.get("deep")))[1]
     if line.own.get("json"):
         print_json([problem.as_dict() for problem in problems])
     else:
@@ -234,7 +234,7 @@ def _values(line: Line) -> tuple[dict[str, Any], list[Problem]]:
     return values, problems
 
 
-def _look(config: TrainingConfig) -> tuple[tuple[ModelFacts | None, Report | None], list[Problem]]:
+def _look(config: TrainingConfig, deep: bool = False) -> tuple[tuple[ModelFacts | None, Report | None], list[Problem]]:
     """Gate three: model and data, each as far as it is given."""
     problems: list[Problem] = []
     facts, report = None, None
@@ -242,7 +242,7 @@ def _look(config: TrainingConfig) -> tuple[tuple[ModelFacts | None, Report | Non
         facts, problems = check_model(config.model)
     if config.data.train_data_dir is not None:
         family = facts.family if facts else ("v2" if config.model.v2 else "v1")
-        report = check_dataset(config, count_tokens=load_tokenizer(family).count)
+        report = check_dataset(config, count_tokens=load_tokenizer(family).count, deep=deep)
         problems = [*problems, *report.problems]
     return (facts, report), problems
 

@@ -70,7 +70,6 @@ class LivePage:
     checkpoints: gr.HTML
     warnings: gr.HTML
     settings: gr.HTML
-    samples_card: gr.Column
     strip: gr.Radio
     samples: gr.HTML
     search: gr.Textbox
@@ -124,7 +123,7 @@ def build_live() -> LivePage:
             details = part()
         with gr.Column(scale=2, min_width=260, elem_classes=["at-side"]):
             checkpoints, warnings, settings = part(), part(), part()
-    with gr.Column(elem_classes=["at-card"]) as samples_card:
+    with gr.Column(elem_classes=["at-card", "at-samples-card"]):
         (strip,) = _titled("Samples", [LATEST, SPREAD], "Which samples")
         samples = part()
     with gr.Column(elem_classes=["at-card"]):

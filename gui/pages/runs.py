@@ -30,8 +30,6 @@ from trainer.runs.folder import RunFolder, list_runs, new_run
 from trainer.runs.runner import end_run, start_run, stop_run
 from trainer.runs.status import status_of
 
-EVERY_S = 1.0
-
 
 @dataclass(frozen=True)
 class RunsPage:
@@ -40,10 +38,8 @@ class RunsPage:
     frame: Frame
     pulse: gr.HTML
     told: gr.HTML
-    list_view: gr.Column
     list_head: gr.HTML
     list_body: gr.HTML
-    run_view: gr.Column
     live: LivePage
     seen: gr.State
     """What this browser was shown last, by component: only what differs is sent."""
@@ -66,10 +62,11 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
             elem_classes=["at-pulse"],
         )
         told = part()
-        with gr.Column(elem_classes=["at-list-view"]) as list_view:
+        with gr.Column(elem_classes=["at-list-view"]):
             head = part(script=ACT_SCRIPT)
             body = part(script=ACT_SCRIPT)
-        with gr.Column(visible=False, elem_classes=["at-run-view"]) as run_view:
+        # The pulse hides one of the two: a column as an output would have Gradio walk through all that is in it each second.
+        with gr.Column(elem_classes=["at-run-view"]):
             live = build_live()
     page = RunsPage(
         frame, heartbeat, told, list_view, head, body, run_view, live,
@@ -83,24 +80,18 @@ def _wire(studio: Studio, page: RunsPage) -> None:
     monitors = Monitors()
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     inputs = [frame.shown_run, page.seen, page.asking, page.chosen, page.words, *live.choices]
-    parts = [page.pulse, page.told, page.list_view, page.list_head, page.list_body, page.run_view, live.samples_card]
+    parts = [page.pulse, page.told, page.list_head, page.list_body]
     outputs = [*parts, *live.parts_components, page.seen]
 
     def show(name: str, seen: dict, asking: bool, chosen: str, words: str, *choices: Any) -> Any:
         run = run_named(studio, name)
-        values: dict[Component, Any] = {page.told: words}
         if run is None:
             rows = rows_of(list_runs(studio.runs))
-            values |= {page.list_head: list_head(rows), page.list_body: run_list(rows, chosen)}
-            values |= _visible(page, shows_run=False)
-            values[page.pulse] = {"run": "", "step": 0}
-        else:
-            shown = look(monitors, run)
-            values |= live.parts(shown, Choices(*choices, asking=asking))
-            values |= _visible(page, shows_run=True)
-            values[live.samples_card] = bool(shown.view.samples)
-            values[page.pulse] = {"run": run.path.name, "step": shown.view.step}
-        return _news(page, seen, values)
+            html = {page.list_head: list_head(rows), page.list_body: run_list(rows, chosen)}
+            return _news(page, seen, {"run": "", "step": 0}, html | {page.told: words})
+        shown = look(monitors, run)
+        html = live.parts(shown, Choices(*choices, asking=asking))
+        return _news(page, seen, {"run": run.path.name, "step": shown.view.step}, html | {page.told: words})
 
     def act(event: gr.EventData, name: str) -> dict[Component, Any]:
         return _act(studio, page, monitors, dict(event._data or {}), name)
@@ -112,8 +103,8 @@ def _wire(studio: Studio, page: RunsPage) -> None:
     gr.on(clicks, act, inputs=[frame.shown_run], outputs=acted, queue=False, **quiet).then(
         show, inputs=inputs, outputs=outputs, **one
     )
-    timer = gr.Timer(EVERY_S)
-    again = [timer.tick, frame.shown_run.change, live.search.change]
+    page.pulse.beat(show, inputs=inputs, outputs=outputs, trigger_mode="once", **one)
+    again = [frame.shown_run.change, live.search.change]
     again += [radio.input for radio in (live.span, live.axis, live.strip, live.follow)]
     gr.on(again, show, inputs=inputs, outputs=outputs, trigger_mode="always_last", **one)
     _wire_opening(studio, page, quiet, lambda event: event.then(show, inputs=inputs, outputs=outputs, **one))
@@ -158,27 +149,19 @@ def look(monitors: Monitors, run: RunFolder) -> RunOnPage:
     return RunOnPage(run, status, monitors.look(run.events_file), bool(options.get("sample_prompts")))
 
 
-def _visible(page: RunsPage, *, shows_run: bool) -> dict[Component, bool]:
-    return {page.list_view: not shows_run, page.run_view: shows_run}
-
-
-def _news(page: RunsPage, seen: dict[int, Any], values: Mapping[Component, Any]) -> Any:
-    """Updates for what differs from what this browser was shown."""
-    fresh = {part: value for part, value in values.items() if seen.get(part._id) != _digest(value)}
-    updates: dict[Component, Any] = {part: _update(part, value) for part, value in fresh.items()}
-    updates[page.pulse] = {**values[page.pulse], "clock": time.strftime("%H:%M:%S")}
+def _news(page: RunsPage, seen: dict[int, bytes], pulse_value: dict[str, Any], html: Mapping[Component, str]) -> Any:
+    """Updates for what differs from what this browser was shown; the pulse always goes."""
+    digests = {part: _digest(text) for part, text in html.items()}
+    fresh = {part: text for part, text in html.items() if seen.get(part._id) != digests[part]}
+    updates: dict[Component, Any] = {**fresh, page.pulse: {**pulse_value, "clock": time.strftime("%H:%M:%S")}}
     if fresh:
-        updates[page.seen] = seen | {part._id: _digest(value) for part, value in fresh.items()}
+        updates[page.seen] = seen | {part._id: digests[part] for part in fresh}
     return updates
 
 
-def _digest(value: Any) -> Any:
+def _digest(html: str) -> bytes:
     """Small enough to keep for each browser; equal texts have equal digests."""
-    return hashlib.blake2b(value.encode(errors="replace"), digest_size=16).digest() if isinstance(value, str) else value
-
-
-def _update(part: Component, value: Any) -> Any:
-    return gr.update(visible=value) if isinstance(value, bool) else value
+    return hashlib.blake2b(html.encode(errors="replace"), digest_size=16).digest()
 
 
 def _act(studio: Studio, page: RunsPage, monitors: Monitors, data: dict[str, str], name: str) -> dict[Component, Any]:

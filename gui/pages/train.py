@@ -24,22 +24,26 @@ from gui.studio import Studio
 from trainer.contract.config import OPTIONS
 from trainer.runs.folder import RunFolder
 
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 _HTML: dict[str, Any] = {"apply_default_css": False}
 
 GOTO_SCRIPT = """
-element.addEventListener('click', (event) => {
-  const name = event.target.closest('[data-goto]')?.dataset.goto;
-  const box = name && document.getElementById('at-box-' + name);
-  if (!box) return;
-  const panel = box.closest('[role=tabpanel]');
-  if (panel) document.getElementById(panel.id + '-button')?.click();
+const lead = (name, tries) => {
+  const box = document.getElementById('at-box-' + name);
+  if (!box?.closest('[role=tabpanel]')?.checkVisibility()) {
+    if (tries) setTimeout(() => lead(name, tries - 1), 50);
+    return;
+  }
   box.closest('.at-group')?.classList.remove('at-closed');
-  setTimeout(() => {
-    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-    box.scrollIntoView({block: 'center', behavior: calm ? 'auto' : 'smooth'});
-    box.querySelector('input, textarea')?.focus({preventScroll: true});
-  }, 80);
+  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  box.scrollIntoView({block: 'center', behavior: calm ? 'auto' : 'smooth'});
+  box.querySelector('input, textarea')?.focus({preventScroll: true});
+};
+element.addEventListener('click', (event) => {
+  const link = event.target.closest('[data-goto]');
+  if (!link) return;
+  document.getElementById(`at-tab-${link.dataset.page}-button`)?.click();
+  lead(link.dataset.goto, 60);
 });
 """
 """A click on data-goto leads to the box of that option, on whichever page and in whichever group it stands."""

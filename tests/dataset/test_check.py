@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from trainer.__main__ import main
 from trainer.contract.config import TrainingConfig
 from trainer.contract.problems import errors_of
 from trainer.dataset.caption_problems import lost_tail
@@ -464,3 +465,14 @@ def test_links_in_a_circle_and_to_nowhere_are_said(tmp_path: Path, make_tree: Ca
 def test_there_are_enough_of_both() -> None:
     """At least 60 broken data sets and 20 good ones."""
     assert len(BROKEN) >= 60 and len(GOOD_SETS) >= 20
+
+
+def test_the_deep_check_is_a_flag_of_the_command_line(
+    tmp_path: Path, make_tree: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    """`python -m trainer check --deep` names what only decoding tells; without the flag nothing is decoded."""
+    root = make_tree(tmp_path / "img", GOOD | {"3_sks dog/d.png": damaged()})
+    words = ["check", "--train_data_dir", str(root), "--json"]
+    for flags, found in ([], False), (["--deep"], True):
+        main([*words, *flags])
+        assert ("disk.image_undecodable" in capsys.readouterr().out) is found

@@ -13,7 +13,8 @@ import pytest
 from trainer.contract.config import DataSection, TrainingConfig
 from trainer.dataset.captions import entries_of
 from trainer.dataset.check import Report, check_dataset
-from trainer.dataset.index import Index, default_index_path
+from trainer.dataset.index import Index
+from trainer.dataset.index_file import default_index_path
 from trainer.dataset.scan import Picture, Scan, scan
 
 
@@ -119,7 +120,7 @@ def test_a_damaged_index_is_replaced(damage: bytes | None, root: Path, tmp_path:
 
 def test_a_locked_index_is_done_without(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another program holds the file for good, the scan goes on without it."""
-    monkeypatch.setattr("trainer.dataset.index.WAIT_S", 0.05)
+    monkeypatch.setattr("trainer.dataset.index_file.WAIT_S", 0.05)
     first = scanned(root, tmp_path / "i.sqlite")
     other = sqlite3.connect(tmp_path / "i.sqlite", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

@@ -7,11 +7,13 @@ if TYPE_CHECKING:
 
 
 def type_into(page: "Page", name: str, text: str) -> None:
-    """Replace what stands in the box of an option, in one stroke as by pasting: Gradio does not hear a set value."""
-    box = page.locator(f"#at-{name}").locator("input, textarea").first
-    box.click()
-    box.press("ControlOrMeta+a")
-    page.keyboard.insert_text(text)
+    """Replace what stands in the box of an option, in one stroke as by pasting."""
+    page.locator(f"#at-{name}").locator("input, textarea").first.fill(text)
+
+
+def wait_for_form(page: "Page") -> None:
+    """Until the first preset stands in the boxes and the page shows what follows from it: then one may type."""
+    page.locator(".at-dataset .at-row strong").first.wait_for()
 
 
 def value_of(page: "Page", name: str) -> str:

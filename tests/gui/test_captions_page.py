@@ -23,7 +23,7 @@ from gui.pages.captions import (
 )
 from gui.review import review
 from gui.studio import Studio
-from tests.gui.boxes import type_into
+from tests.gui.boxes import type_into, wait_for_form
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -251,6 +251,7 @@ def test_editing_in_the_browser(page: "Page", studio_home: Path) -> None:
     for name, text in (("a", "first"), ("b", "second"), ("c", ATTACK)):
         Image.new("RGB", (64, 64)).save(folder / f"{name}.png")
         (folder / f"{name}.txt").write_text(text + "\n")
+    wait_for_form(page)
     type_into(page, "train_data_dir", str(folder.parent))
     type_into(page, "caption_extension", ".txt")
     page.locator(".at-row strong", has_text="1_hill").wait_for()
@@ -284,6 +285,7 @@ def test_a_changed_file_is_asked_about(page: "Page", studio_home: Path) -> None:
     folder.mkdir(parents=True)
     Image.new("RGB", (64, 64)).save(folder / "a.png")
     (folder / "a.txt").write_text("first\n")
+    wait_for_form(page)
     type_into(page, "train_data_dir", str(folder.parent))
     type_into(page, "caption_extension", ".txt")
     page.locator(".at-row strong", has_text="1_hill").wait_for()

@@ -14,7 +14,7 @@ from gui.gallery import CHIPS, PAGE, Shot, chosen, draw_gallery, name_of, shots
 from gui.pages.dataset import SHOWING, clicked_on
 from gui.review import Review, review
 from gui.studio import Studio
-from tests.gui.boxes import type_into, value_of
+from tests.gui.boxes import type_into, value_of, wait_for_form
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -152,6 +152,7 @@ def test_from_a_folder_to_a_plan(page: "Page", studio_home: Path) -> None:
     folder.mkdir(parents=True)
     for number, size in enumerate([(256, 128), (128, 256), (128, 128)]):
         Image.new("RGB", size, (90, 40 * number, 120)).save(folder / f"{TAG if number == 2 else number}.png")
+    wait_for_form(page)
     type_into(page, "train_data_dir", str(studio_home))
     page.locator(".at-page-actions button", has_text="Choose folder").click()
     page.locator(".at-picker-rows button", has_text="dataset page").click()
@@ -175,6 +176,7 @@ def test_from_a_folder_to_a_plan(page: "Page", studio_home: Path) -> None:
 @pytest.mark.browser
 def test_a_wrong_folder_is_mended_with_one_click(page: "Page", studio_home: Path) -> None:
     """The inner numbered folder is refused at its box, and the mend puts the one above it there."""
+    wait_for_form(page)
     type_into(page, "train_data_dir", str(studio_home / "images" / "10_sks star"))
     mend = page.locator("#at-box-train_data_dir .at-mends button")
     mend.wait_for()
@@ -187,6 +189,7 @@ def test_a_wrong_folder_is_mended_with_one_click(page: "Page", studio_home: Path
 def test_phone_and_dark_fit(page: "Page", studio_home: Path) -> None:
     """Nothing scrolls sideways at 390 pixels, on any of the three pages."""
     page.set_viewport_size({"width": 390, "height": 800})
+    wait_for_form(page)
     type_into(page, "train_data_dir", str(studio_home / "images"))
     page.locator(".at-row strong", has_text="10_sks star").wait_for()
     for name in ("Captions", "Model", "Dataset"):

@@ -21,7 +21,7 @@ from gui.model_cards import (
 from gui.pages.model import folders_of, models_in
 from gui.review import Review, review
 from gui.studio import Studio
-from tests.gui.boxes import value_of
+from tests.gui.boxes import value_of, wait_for_form
 from trainer.training.saving import form_of, source_form
 
 if TYPE_CHECKING:
@@ -182,12 +182,10 @@ def test_choosing_a_model_and_mending_the_job(page: "Page", studio_home: Path) -
     """A click on a row puts the model into the box and shows its facts; one more click makes the job fit it."""
     target = studio_home / "models" / "tiny-sd2v"
     shutil.copytree(TINY / "tiny-sd2v", target, dirs_exist_ok=True)
+    page.reload()
+    wait_for_form(page)
     page.get_by_role("tab", name="Model").click()
-    row = page.locator(".at-model", has_text="tiny-sd2v")
-    if not row.count():
-        page.reload()
-        page.get_by_role("tab", name="Model").click()
-    row.click()
+    page.locator(".at-model", has_text="tiny-sd2v").click()
     page.locator(".at-said", has_text="Stable Diffusion 2.x model that predicts v").wait_for()
     assert value_of(page, "pretrained_model_name_or_path") == str(target)
     page.locator(".at-meaning-bad [data-act=needed]").click()

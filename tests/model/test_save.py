@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -297,8 +298,13 @@ def test_text_encoders_are_written_for_older_readers(loaded: dict[str, Networks]
 def test_a_folder_whose_swap_was_cut_short_comes_back(loaded: dict[str, Networks], tmp_path: Path) -> None:
     """A process killed between the two renames leaves the old folder aside; the next save puts it back first."""
     path = save_model(loaded["v1"], tmp_path / "x", form="diffusers", precision="fp16")[0]
+    before = tensors_of(path)
     path.rename(tmp_path / ".x.old")
     (tmp_path / ".x.partial").mkdir()
+    assert load(path).family == "v1", "it is found where it lies"
+    facts = inspect_model(str(path))
+    assert isinstance(facts, ModelFacts) and facts.name == "x"
+    assert_equal(tensors_of(tmp_path / ".x.old"), before)
     save_model(loaded["v1"], tmp_path / "x", form="diffusers_safetensors", precision="fp16")
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
 
@@ -368,37 +374,75 @@ def test_any_tensor_survives_writing(write: object, tmp_path: Path) -> None:
     assert_equal(foreign, made)
 
 
-KILLED = """
-import sys
+SAVING = """
+import os, sys, time
 from pathlib import Path
 import torch
-from trainer.model.writing import Outgoing, in_place, write_pickled, write_safetensors
+from tests.tiny_models import load
+from trainer.model.save import save_model
 
-target = Path(sys.argv[1])
-write = write_safetensors if target.suffix == ".safetensors" else write_pickled
-for turn in range(1, 100_000):
-    tensors = {str(n): Outgoing(torch.int32, (40_000,), lambda: torch.full((40_000,), turn)) for n in range(20)}
-    with in_place(target, tensors) as temporary:
-        write(temporary, tensors, {"turn": str(turn)})
-    print(turn, flush=True)
+networks, target, form = load(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
+
+def save_for_ever():
+    weights = networks.unet.state_dict()
+    for turn in range(1, 2000):
+        given = {"unet": {name: torch.full_like(value, turn) for name, value in weights.items()}}
+        save_model(networks, target, form=form, precision="fp16", weights=given)
+        print(turn, flush=True)
+
+def new_process():
+    if not hasattr(os, "fork"):
+        return save_for_ever()
+    for _ in sys.stdin:
+        if os.fork() == 0:
+            print("pid", os.getpid(), flush=True)
+            return save_for_ever()
+        os.wait()
+        print("ended", flush=True)
+
+new_process()
 """
 
 
+def lines_of_a_killed_process(process: subprocess.Popen[str], moment: float) -> list[str]:
+    """What a process that saves for ever said, from its first save to `moment` seconds later, when it was killed."""
+    assert process.stdin is not None and process.stdout is not None
+    forks = hasattr(os, "fork")
+    if forks:
+        # Importing torch takes seconds: one process does it, and what is killed is a copy of it.
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        pid = int(process.stdout.readline().split()[1])
+    said = [process.stdout.readline().strip()]
+    time.sleep(moment)
+    os.kill(pid, signal.SIGKILL) if forks else process.kill()
+    for line in process.stdout:
+        if line.strip() == "ended":
+            break
+        said.append(line.strip())
+    return said
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt"])
-def test_a_killed_save_leaves_the_old_or_the_new_file(name: str, tmp_path: Path) -> None:
-    """Twice ten kills at random moments: each time the file is whole, of one turn, and no older than the last word."""
-    path = tmp_path / name
-    moments = random.Random(7)
-    for _ in range(10):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None and process.stdout.readline() == "1\n"
-        time.sleep(moments.uniform(0, 0.2))
-        process.kill()
-        said = ["1", *process.stdout.read().split()]
-        process.wait()
-        turns = {int(value) for tensor in read_checkpoint(path).values() for value in tensor.unique()}
-        assert len(turns) == 1
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("form", ["safetensors", "ckpt", "diffusers_safetensors"])
+def test_a_killed_save_leaves_the_old_or_the_new_model(form: SaveFormat, tiny: dict[str, Path], tmp_path: Path) -> None:
+    """20 kills at random moments of real saves: each time what is there loads, is of one turn, and of the latest."""
+    target = tmp_path / "model"
+    command = [sys.executable, "-c", SAVING, str(tiny["v1"]), str(target), form]
+    moments, forks = random.Random(form), hasattr(os, "fork")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    process = None
+    for _ in range(20):
+        if process is None or not forks:
+            process = subprocess.Popen(command, cwd=ROOT, **pipes)
+        said = lines_of_a_killed_process(process, moments.uniform(0, 0.6))
+        assert said[0] == "1"
+        path = target if form == "diffusers_safetensors" else target.with_name(f"model.{form}")
+        weights = load(path).unet.state_dict().values()
+        turns = {float(value) for tensor in weights for value in tensor.unique()}
+        assert len(turns) == 1, "old and new are mixed"
         assert turns.pop() >= int(said[-1])
+    assert process is not None and process.stdin is not None
+    process.stdin.close()
+    process.wait(30)

@@ -72,8 +72,7 @@ class FedLearner:
             engine,
             self,
             self,
-            Aim(networks.prediction, PRIOR_LOSS_WEIGHT, seed=0),
-            max_grad_norm=1.0,
+            Aim(networks.prediction, PRIOR_LOSS_WEIGHT, seed=0, max_grad_norm=1.0),
         )
         self._step = 0
         monkeypatch.setattr("trainer.training.learner.draw_normal", lambda *_: self.of("noise"))

@@ -11,11 +11,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.training.conftest import Train, of, same, wishing
+from tests.training.conftest import Train, draw_pictures, of, same, wishing
 from tests.training.fitting import fixed_loss, one_picture
 from trainer.contract.control import send
 from trainer.contract.events import EventReader, Finished, Phase, Planned, Saved, Started, Stepped, Warned
 from trainer.contract.identity import identity_of, read_identity
+from trainer.dataset.pixels import PictureUnreadable
 from trainer.training.learner import Learner
 from trainer.training.outcome import Diverged, Refused
 from trainer.training.state import read_tensors
@@ -159,6 +160,21 @@ def test_failure_is_the_last_event(train: Train, tmp_path: Path, capfd: pytest.C
     assert events[-1].type == "finished" and events[-1].result == "failed" and events[-1].step == 3
     assert "last.safetensors" in events[-1].message
     assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_picture_that_breaks_under_way_is_named(workers: int, train: Train, tmp_path: Path) -> None:
+    """A file that cannot be decoded in mid-run ends the run with its name and what to do, and no trace in the words."""
+    folder = draw_pictures(tmp_path / "data" / "1_dog", [(64, 64), (64, 64)])
+    broken = (folder / "0.png").read_bytes()
+    middle = len(broken) // 2
+    # The head and the tail are whole, so that a look at them finds nothing.
+    (folder / "0.png").write_bytes(broken[: middle - 40] + bytes(80) + broken[middle + 40 :])
+    with pytest.raises(PictureUnreadable):
+        train(train_data_dir=str(folder.parent), cache_latents=False, max_data_loader_n_workers=workers)
+    last = EventReader(tmp_path / "run" / "events.jsonl").read()[-1]
+    assert "0.png cannot be decoded" in last.message and "take it out" in last.message
+    assert "Traceback" not in last.message and len(last.message.splitlines()) == 1
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:

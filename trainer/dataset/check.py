@@ -18,7 +18,8 @@ from trainer.dataset.caption_problems import long_captions
 from trainer.dataset.captions import Entry, entries_of
 from trainer.dataset.duplicates import Looked, duplicate_problems, look_at_all, same_content, same_look
 from trainer.dataset.faces import FACES_FILE, FacesUnreadable, read_faces
-from trainer.dataset.index import Index, default_index_path
+from trainer.dataset.index import Index
+from trainer.dataset.index_file import default_index_path
 from trainer.dataset.placement import face_of
 from trainer.dataset.plan import Plan, make_plan
 from trainer.dataset.scan import Folder, Picture, Progress, Scan, scan

@@ -27,15 +27,17 @@ class Flaws:
         self._animated: list[str] = []
         self._wrong_endings: list[str] = []
 
-    def note(self, name: str, header: Header) -> None:
-        """Look at one file's header."""
+    def note(self, name: str, header: Header) -> bool:
+        """Look at one file's header; whether there is anything to say of it."""
         if header.flaw is not None:
             self._flawed[header.flaw].append(name)
-            return
+            return True
+        wrong = header.format not in FORMATS[ending_of(name)]
+        if wrong:
+            self._wrong_endings.append(f"{name} ({header.format})")
         if header.frames > 1:
             self._animated.append(name)
-        if header.format not in FORMATS[ending_of(name)]:
-            self._wrong_endings.append(f"{name} ({header.format})")
+        return wrong or header.frames > 1
 
     def problems(self, left_out: bool) -> list[Problem]:
         """All of them at once; `left_out` says that the job goes on without flawed files."""

@@ -8,20 +8,16 @@ and trainer may use it at once; one `Index` belongs to one thread.
 import contextlib
 import os
 import sqlite3
-import sys
 import time
-import zlib
+from array import array
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import PIL
-
 from trainer.dataset.headers import Header
-
-LAYOUT = 1
-"""Raised when tables or the meaning of a column change: an index of another layout is emptied."""
+from trainer.dataset.index_file import is_damage, open_index, remove_index, today
 
 BLOCK = 1024
 """Files asked for at a time: a query costs as much as reading some ten rows, a block of rows about 0.5 MB."""
@@ -30,40 +26,7 @@ SETTLED_NS = 2_000_000_000
 """Only files at rest for two seconds are noted: time stamps are as coarse as that (FAT), so that a file written
 twice within them could keep its length and time."""
 
-UNUSED_DAYS = 180
-"""Folders not scanned for this long are forgotten."""
-
-WAIT_S = 2.0
-"""How long to wait for the other process's short writes."""
-
 Mark = Literal["digest", "look"]
-
-_TABLES = """
-CREATE TABLE folders (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, day INTEGER NOT NULL);
-CREATE TABLE images (
-    folder INTEGER NOT NULL, name TEXT NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    width INTEGER NOT NULL, height INTEGER NOT NULL, format TEXT NOT NULL, frames INTEGER NOT NULL, flaw TEXT,
-    digest BLOB, look BLOB, PRIMARY KEY (folder, name)) WITHOUT ROWID;
-CREATE TABLE captions (
-    folder INTEGER NOT NULL, name TEXT NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    text TEXT NOT NULL, PRIMARY KEY (folder, name)) WITHOUT ROWID;
-"""
-
-
-def default_index_path() -> Path | None:
-    """Where the index lies: in ATELIER_HOME, else the system's folder for caches; None where there is no home."""
-    if home := os.environ.get("ATELIER_HOME"):
-        return Path(home).expanduser() / "cache" / "images.sqlite"
-    try:
-        if os.name == "nt":
-            caches = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        elif sys.platform == "darwin":
-            caches = Path.home() / "Library" / "Caches"
-        else:
-            caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        return None
-    return caches / "atelier" / "images.sqlite"
 
 
 class Index:
@@ -72,7 +35,7 @@ class Index:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._ids: dict[Path, int | None] = {}
-        self._file = _opened(path) if path is not None else None
+        self._file = open_index(path) if path is not None else None
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +56,33 @@ class Index:
     def open(self) -> bool:
         """Whether anything can be known or noted."""
         return self._file is not None
+
+    def picture_sizes(
+        self, folder: Path, names: Sequence[str], sizes_bytes: array[int], mtimes_ns: array[int]
+    ) -> array[int] | None:
+        """Width, height, width, height ... of all images of a folder where not one has changed, and none has a flaw.
+
+        One comparison for the whole folder: row by row a warm scan takes nearly twice as long (9.5 against 5.5 us an
+        image, of which 3 are the system's directory walk).
+        """
+        owner = self._id(folder)
+        found = self._ask("SELECT state, sizes FROM unchanged WHERE folder = ?", (owner,)) if owner is not None else []
+        if not found or found[0][0] != _state(names, sizes_bytes, mtimes_ns):
+            return None
+        return array("i", found[0][1])
+
+    def note_picture_sizes(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        sizes_bytes: array[int],
+        mtimes_ns: array[int],
+        picture_sizes: array[int],
+    ) -> None:
+        """Note what `picture_sizes` shall tell, where all files are at rest."""
+        if mtimes_ns and _settled(max(mtimes_ns)):
+            row = _state(names, sizes_bytes, mtimes_ns), picture_sizes.tobytes()
+            self._write("INSERT OR REPLACE INTO unchanged VALUES (?, ?, ?)", folder, [row])
 
     def headers(
         self, folder: Path, names: Sequence[str], sizes_bytes: Sequence[int], mtimes_ns: Sequence[int]
@@ -121,6 +111,7 @@ class Index:
     def note_undecodable(self, folder: Path, names: Iterable[str]) -> None:
         """Note that the pixels of these files are damaged, though their heads are sound."""
         rows = ((name,) for name in names)
+        self._write("DELETE FROM unchanged WHERE folder = ?", folder, [()])
         self._write(
             "UPDATE images SET flaw = 'undecodable', width = 0, height = 0 WHERE folder = ? AND name = ?", folder, rows
         )
@@ -170,7 +161,7 @@ class Index:
 
     def _rows(self, table: str, columns: str, folder: Path, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         """name -> (length, time, columns...) of the rows between the first and the last of the names."""
-        plain = [name for name in names if _storable(name)]
+        plain = [name for name in names if _is_text(name)]
         owner = self._id(folder) if plain else None
         if owner is None:
             return {}
@@ -183,12 +174,12 @@ class Index:
             return None
         if folder not in self._ids:
             path = os.path.abspath(folder)
-            if _storable(path):
+            if _is_text(path):
                 query = (
                     "INSERT INTO folders (path, day) VALUES (?1, ?2) "
                     "ON CONFLICT (path) DO UPDATE SET day = ?2 RETURNING id"
                 )
-                rows = self._ask(query, (path, _today()))
+                rows = self._ask(query, (path, today()))
                 self._commit()
             else:
                 rows = []
@@ -209,7 +200,7 @@ class Index:
         if self._file is None or owner is None:
             return
         try:
-            self._file.executemany(query, ((owner, *row) for row in rows if _storable(row[0])))
+            self._file.executemany(query, ((owner, *row) for row in rows if _storable(row)))
         except sqlite3.Error as reason:
             self._give_up(reason)
         self._commit()
@@ -225,66 +216,23 @@ class Index:
     def _give_up(self, reason: sqlite3.Error) -> None:
         """Go on without. A damaged file is removed, so that the next scan begins a new one; a busy one stays."""
         self.close()
-        if self._path is not None and _is_damage(reason):
-            _remove(self._path)
-
-
-def _opened(path: Path) -> sqlite3.Connection | None:
-    """A connection with its tables; a damaged file is replaced once. None where that does not work."""
-    for _ in range(2):
-        file = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = sqlite3.connect(path, timeout=WAIT_S)
-            _prepare(file)
-            return file
-        except OSError:
-            return None
-        except sqlite3.Error as reason:
-            if file is not None:
-                file.close()
-            if not _is_damage(reason):
-                return None
-            _remove(path)
-    return None
-
-
-def _prepare(file: sqlite3.Connection) -> None:
-    # In write-ahead mode readers never wait for the writer; a power cut loses the newest rows and damages nothing.
-    file.execute("PRAGMA journal_mode = WAL")
-    file.execute("PRAGMA synchronous = NORMAL")
-    # Another Pillow may read what this one cannot, so what it found out belongs to its version.
-    version = LAYOUT * 1_000_000 + zlib.crc32(PIL.__version__.encode()) % 1_000_000
-    file.execute("BEGIN IMMEDIATE")
-    if file.execute("PRAGMA user_version").fetchone()[0] != version:
-        for table in ("folders", "images", "captions"):
-            file.execute(f"DROP TABLE IF EXISTS {table}")
-        for statement in _TABLES.split(";"):
-            file.execute(statement)
-        file.execute(f"PRAGMA user_version = {version}")
-    old = file.execute("SELECT id FROM folders WHERE day < ?", (_today() - UNUSED_DAYS,)).fetchall()
-    for table, column in (("images", "folder"), ("captions", "folder"), ("folders", "id")):
-        file.executemany(f"DELETE FROM {table} WHERE {column} = ?", old)
-    file.commit()
-
-
-def _is_damage(reason: sqlite3.Error) -> bool:
-    """Whether the file is no sound database, as opposed to a busy, unreachable or read-only one."""
-    code = getattr(reason, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _remove(path: Path) -> None:
-    for ending in ("", "-wal", "-shm"):
-        with contextlib.suppress(OSError):
-            path.with_name(path.name + ending).unlink(missing_ok=True)
+        if self._path is not None and is_damage(reason):
+            remove_index(self._path)
 
 
 def _settled(mtime_ns: int) -> bool:
     return mtime_ns < time.time_ns() - SETTLED_NS
 
 
-def _storable(name: str) -> bool:
+def _state(names: Sequence[str], sizes_bytes: array[int], mtimes_ns: array[int]) -> bytes:
+    """A digest of a folder's listing: names, lengths and times of its images."""
+    digest = blake2b("\0".join(names).encode("utf-8", "surrogatepass"), digest_size=16)
+    digest.update(sizes_bytes.tobytes())
+    digest.update(mtimes_ns.tobytes())
+    return digest.digest()
+
+
+def _is_text(name: str) -> bool:
     """File names that are not text (on Linux any bytes can be one) have no place in a text column."""
     if name.isascii():
         return True
@@ -295,5 +243,5 @@ def _storable(name: str) -> bool:
     return True
 
 
-def _today() -> int:
-    return int(time.time() // 86_400)
+def _storable(row: tuple[Any, ...]) -> bool:
+    return not row or not isinstance(row[0], str) or _is_text(row[0])

@@ -5,6 +5,7 @@ an index) and the problems of the folders and files go out. Nothing is decoded, 
 """
 
 import os
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,26 +47,25 @@ class Picture:
     def __init__(
         self, path: Path, width: int, height: int, size_bytes: int = 0, mtime_ns: int = 0, *, face: Face | None = None
     ) -> None:
-        self._fill(path.parent, path.name, width, height, size_bytes, mtime_ns, face)
+        values = path.parent, path.name, width, height, size_bytes, mtime_ns, face
+        for name, value in zip(self.__slots__, values, strict=True):
+            object.__setattr__(self, name, value)
 
     @classmethod
-    def within(cls, folder: Path, name: str, header: Header, face: Face | None) -> "Picture":
-        """The picture of a sound header, without taking a path apart."""
+    def within(
+        cls, folder: Path, name: str, width: int, height: int, size_bytes: int, mtime_ns: int, face: Face | None
+    ) -> "Picture":
+        """The picture of this name in a folder: without taking a path apart, since a scan makes all of them so."""
         made = object.__new__(cls)
-        made._fill(folder, name, header.width, header.height, header.size_bytes, header.mtime_ns, face)
-        return made
-
-    def _fill(
-        self, folder: Path, name: str, width: int, height: int, size_bytes: int, mtime_ns: int, face: Face | None
-    ) -> None:
         put = object.__setattr__
-        put(self, "folder", folder)
-        put(self, "name", name)
-        put(self, "width", width)
-        put(self, "height", height)
-        put(self, "size_bytes", size_bytes)
-        put(self, "mtime_ns", mtime_ns)
-        put(self, "face", face)
+        put(made, "folder", folder)
+        put(made, "name", name)
+        put(made, "width", width)
+        put(made, "height", height)
+        put(made, "size_bytes", size_bytes)
+        put(made, "mtime_ns", mtime_ns)
+        put(made, "face", face)
+        return made
 
     @property
     def path(self) -> Path:
@@ -143,6 +143,25 @@ class _Reader:
         self._progress = progress
         self._done, self._total = 0, total
 
+    def unchanged(self, item: Found, faces: Mapping[str, Looked]) -> list[Picture] | None:
+        """The pictures of a folder in which nothing has changed since a scan that found no flaw; else None."""
+        sizes = self._index.picture_sizes(item.path, item.images, item.sizes_bytes, item.mtimes_ns)
+        if sizes is None:
+            return None
+        self._count(len(item.images))
+        rows = zip(item.images, sizes[::2], sizes[1::2], item.sizes_bytes, item.mtimes_ns, strict=True)
+        if not faces:
+            return [Picture.within(item.path, *row, None) for row in rows]
+        return [Picture.within(item.path, *row, _face(faces, row[0], row[3])) for row in rows]
+
+    def note_unchanged(self, item: Found, pictures: Sequence[Picture]) -> None:
+        """Note that this scan found no flaw in a folder."""
+        # The files as they were read: one that changed after the listing makes the next listing differ.
+        sizes_bytes = array("q", (picture.size_bytes for picture in pictures))
+        mtimes_ns = array("q", (picture.mtime_ns for picture in pictures))
+        picture_sizes = array("i", (side for picture in pictures for side in (picture.width, picture.height)))
+        self._index.note_picture_sizes(item.path, item.images, sizes_bytes, mtimes_ns, picture_sizes)
+
     def headers(self, item: Found) -> Iterator[tuple[str, Header]]:
         """(name, header) of every image of a folder."""
         with threads() as pool:
@@ -172,12 +191,19 @@ class _Reader:
 
 def _folder(item: Found, reader: _Reader, flaws: Flaws) -> Folder:
     faces = _faces(item.path)
-    pictures = []
-    for name, header in reader.headers(item):
-        flaws.note(name, header)
-        if header.flaw is None:
-            face = _face(faces, name, header) if faces else None
-            pictures.append(Picture.within(item.path, name, header, face))
+    pictures = reader.unchanged(item, faces)
+    if pictures is None:
+        pictures, plain = [], True
+        for name, header in reader.headers(item):
+            plain &= not flaws.note(name, header)
+            if header.flaw is None:
+                face = _face(faces, name, header.size_bytes)
+                size_bytes, mtime_ns = header.size_bytes, header.mtime_ns
+                pictures.append(
+                    Picture.within(item.path, name, header.width, header.height, size_bytes, mtime_ns, face)
+                )
+        if plain:
+            reader.note_unchanged(item, pictures)
     return Folder(item.path, item.name, item.repeats, tuple(pictures), item.regularization)
 
 
@@ -188,9 +214,9 @@ def _faces(folder: Path) -> Mapping[str, Looked]:
         return {}
 
 
-def _face(faces: Mapping[str, Looked], name: str, header: Header) -> Face | None:
-    looked = faces.get(name)
-    return looked.face if looked is not None and looked.size_bytes == header.size_bytes else None
+def _face(faces: Mapping[str, Looked], name: str, size_bytes: int) -> Face | None:
+    looked = faces.get(name) if faces else None
+    return looked.face if looked is not None and looked.size_bytes == size_bytes else None
 
 
 def _same_folder(data: DataSection) -> list[Problem]:

@@ -69,9 +69,9 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
     both = {"unet": networks.unet, "text_encoder": networks.text_encoder}
     optimizer = make_optimizer(both, config.rate.eight_bit)
     average = make_average(trained, ema, tensors, start) if config.networks.use_ema and engine.main else None
-    aim = Aim(networks.prediction, config.length.prior_loss_weight, around.seed)
+    aim = Aim(networks.prediction, config.length.prior_loss_weight, around.seed, config.rate.max_grad_norm)
     reader = Reader(networks.tokenizer, config.captions.no_token_padding)
-    learner = Learner(denoiser, optimizer, engine, source, reader, aim, config.rate.max_grad_norm)
+    learner = Learner(denoiser, optimizer, engine, source, reader, aim)
     if tensors is not None:
         put_back_optimizer(optimizer, engine, tensors)
 

@@ -5,6 +5,7 @@ step of an epoch what is left. Pixels and captions are made in worker processes,
 """
 
 import os
+import signal
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ class Feed:
             num_workers=self._workers,
             prefetch_factor=AHEAD if self._workers else None,
             collate_fn=_as_it_is,
+            worker_init_fn=_leave_signals_alone,
         )
         made = iter(loader)
         while True:
@@ -168,6 +170,12 @@ class _Orders(Sampler[_Order]):
         for step in self._feed.steps(self._first_step):
             self._waiting.append(step)
             yield from step.own
+
+
+def _leave_signals_alone(worker: int) -> None:
+    """Ctrl+C reaches every process of a terminal; only the main ones are to act on it, and end their workers after."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _as_it_is(batch: Batch) -> Batch:

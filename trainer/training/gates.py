@@ -28,7 +28,9 @@ def check_start(config: TrainingConfig, processes: int, progress: Progress | Non
     debug = config.images.debug_dataset
     facts, problems = (None, []) if debug else check_model(config.model)
     family = facts.family if facts is not None else ("v2" if config.model.v2 else "v1")
-    report = check_dataset(config, processes, load_tokenizer(family).count, progress)
+    # Only decoding tells which images are damaged inside, and which are so must be known before batches are made.
+    deep = config.data.skip_bad_images
+    report = check_dataset(config, processes, load_tokenizer(family).count, progress, deep=deep)
     problems = [*problems, *report.problems, *([] if debug else check_hardware(config))]
     start = find_start(config.saves.resume)
     if isinstance(start, Problem):

@@ -48,11 +48,15 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What the networks are to learn: the target, the weight of regularization images, the seed of the noise."""
+    """What the networks are to learn, and how far one step may go."""
 
     prediction: Prediction
     prior_loss_weight: float
+    """How much regularization images count beside the others."""
     seed: int
+    """Of noise, timesteps and latents."""
+    max_grad_norm: float
+    """Longer gradients are shortened to this length; 0 leaves them as they are."""
 
 
 class Learner:
@@ -66,7 +70,6 @@ class Learner:
         source: LatentSource,
         reader: Reader,
         aim: Aim,
-        max_grad_norm: float,
     ) -> None:
         self._engine = engine
         self._denoiser = engine.wrap(denoiser)
@@ -74,7 +77,6 @@ class Learner:
         self._source = source
         self._reader = reader
         self._aim = aim
-        self._max_grad_norm = max_grad_norm
         self._schedule = NoiseSchedule(engine.device)
 
     def set_rate(self, rate: float) -> dict[str, float]:
@@ -151,8 +153,8 @@ class Learner:
     def _clip(self) -> Tensor:
         """The length of all gradients together, before they are shortened to `max_grad_norm` (0: left as they are)."""
         weights = weights_of(self.optimizer)
-        if self._max_grad_norm > 0:
-            return torch.nn.utils.clip_grad_norm_(weights, self._max_grad_norm)
+        if self._aim.max_grad_norm > 0:
+            return torch.nn.utils.clip_grad_norm_(weights, self._aim.max_grad_norm)
         return torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
 
     def _step(self, finite: Tensor) -> None:

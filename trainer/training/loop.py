@@ -161,6 +161,8 @@ def finish(training: Training, step: int, group: Group) -> None:
 
 def give_up(training: Training, step: int) -> None:
     """Keep the last good state and end: the weights are those from before the bad steps."""
+    bad, suspects = training.ledger.bad_in_a_row, training.ledger.suspects
+    # On a GPU one more step may be under way: a good one has moved the weights, a bad one has not.
     training.ledger.settle()
     good = step - training.ledger.bad_in_a_row
     frozen_at = training.asked.text_encoder_stops_at
@@ -168,8 +170,8 @@ def give_up(training: Training, step: int) -> None:
         good = max(good, frozen_at)
     folder = training.keeper.keep_in_run(training.run, good, training.ledger, training.events)
     raise Diverged(
-        f"Loss or gradients were not finite {training.ledger.bad_in_a_row} steps in a row, up to step {step} "
-        f"({', '.join(training.ledger.suspects[:3])}). None of it reached the weights; "
+        f"Loss or gradients were not finite {bad} steps in a row, up to step {step} "
+        f"({', '.join(suspects[:3])}). None of it reached the weights; "
         f"the last good state is {folder}. Lower the learning rate, use bf16 or no mixed precision in place of fp16, "
         "or take these images out."
     )

@@ -30,6 +30,7 @@ from trainer.contract.job import Job
 from trainer.contract.problems import Problem, errors_of
 from trainer.contract.schedule import curve
 from trainer.dataset.batches import Batches
+from trainer.dataset.pixels import PictureUnreadable
 from trainer.dataset.plan import Plan
 from trainer.dataset.preview import write_preview
 from trainer.training.assemble import Surroundings, assemble
@@ -100,6 +101,12 @@ def explain(failure: BaseException) -> str:
             "The card's memory is full. Turn on gradient checkpointing and cached latents, use the 8-bit optimizer or "
             "mixed precision, or make batch or resolution smaller."
         )
+    if isinstance(failure, PictureUnreadable):
+        # From a worker process the words come with the trace before them.
+        words = (
+            str(failure).strip().splitlines()[-1].removeprefix(f"{PictureUnreadable.__module__}.PictureUnreadable: ")
+        )
+        return f"{words} Mend it or take it out, then start or resume."
     if isinstance(failure, OSError) and failure.filename is not None:
         words = failure.strerror or str(failure)
         return f"{failure.filename}: {words}. Look at the folder and its disk, then resume or start again."

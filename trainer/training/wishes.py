@@ -62,7 +62,8 @@ class Wishes:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # None: somebody else than Python had set it, and there is no way back to that.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signalled and number == signal.SIGINT:
