@@ -157,7 +157,7 @@ def written(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value)
     text = f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return text.replace("e-0", "e-").replace("e+0", "e")
+    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def default_in_words(option: Option) -> str:

@@ -5,7 +5,7 @@ image: what is lost is dark, what is kept has a white frame. Placing is the trai
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -59,14 +59,21 @@ class Shot:
 def shots(entries: Iterable[Entry], images: ImageSection) -> list[Shot]:
     """Every image with its bucket and cut, in the order of the entries."""
     sizes = sizes_of(images)
-    buckets: dict[Size, Size] = {}
     still = images.model_copy(update={"flip_aug": False})
+    middle: dict[Size, Shot] = {}
     found = []
     for index, entry in enumerate(entries):
-        size = (entry.picture.width, entry.picture.height)
-        if size not in buckets:
-            buckets[size] = bucket_of(*size, images, sizes)
-        found.append(_shot(entry, buckets[size], still, index))
+        picture = entry.picture
+        size = (picture.width, picture.height)
+        around_face = images.face_range is not None and face_of(picture) is not None
+        if images.random_crop or around_face:
+            found.append(_shot(entry, bucket_of(*size, images, sizes), still, index, around_face))
+            continue
+        # Without chance in it the cut follows from the size alone, and a folder of thousands has few sizes.
+        if size not in middle:
+            middle[size] = _shot(entry, bucket_of(*size, images, sizes), still, index, False)
+        like = middle[size]
+        found.append(Shot(entry, like.bucket, like.left, like.top, like.width, like.height, like.enlarged))
     return found
 
 
@@ -108,21 +115,20 @@ def draw_gallery(studio: Studio, shots: Sequence[Shot], chip: str, bucket: str, 
     return f'{head}<div class="at-chips">{_chips(shots, chip, bucket)}</div><div class="at-shots">{cards}</div>{foot}'
 
 
-def _shot(entry: Entry, bucket: Size, images: ImageSection, index: int) -> Shot:
-    picture = entry.picture
+def _shot(entry: Entry, bucket: Size, images: ImageSection, index: int, around_face: bool) -> Shot:
     # A cut that is drawn by lot: the generator of the image's number gives the same one each time the page is drawn.
-    place = placement(picture, bucket, images, np.random.default_rng(index))
-    face = images.face_range is not None and face_of(picture) is not None
-    shot = Shot(
+    place = placement(entry.picture, bucket, images, np.random.default_rng(index))
+    width, height = bucket[0] / place.resized_w, bucket[1] / place.resized_h
+    return Shot(
         entry,
         bucket,
         left=place.left / place.resized_w,
         top=place.top / place.resized_h,
-        width=bucket[0] / place.resized_w,
-        height=bucket[1] / place.resized_h,
-        enlarged=place.resized_w / picture.width,
+        width=width,
+        height=height,
+        enlarged=place.resized_w / entry.picture.width,
+        varies=around_face or (images.random_crop and width * height < 1),
     )
-    return replace(shot, varies=face or (images.random_crop and shot.cut > 0))
 
 
 def _chips(shots: Sequence[Shot], chip: str, bucket: str) -> str:

@@ -186,7 +186,7 @@ class Story:
             epoch=self._epoch,
             steps_here=self._steps_here,
             last_time=self._last_time,
-            left=self._pace.left(total - self._step) if total and self._view.finished is None else None,
+            left=self._pace.left(max(0, total - self._step)) if total and self._view.finished is None else None,
             images_per_second=_mean_speed(self._speeds),
             vram_gib=self._memory[0],
             ram_gib=self._memory[1],

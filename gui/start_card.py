@@ -112,14 +112,14 @@ def command_card(found: Review, studio: Studio) -> str:
     )
 
 
-def command_of(found: Review, home: Path) -> str:
-    """The command that asks for the same run: every option that differs from its default."""
+def command_of(found: Review, home: Path, *, windows: bool = os.name == "nt") -> str:
+    """The command that asks for the same run, quoted for this system: every option that differs from its default."""
     words = ["python", "-m", "trainer"]
     if home != ROOT:
         words += ["--home", str(home)]
     changed = found.looked_at.changed()
     words += flags_of({name: written(value) if isinstance(value, float) else value for name, value in changed.items()})
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return subprocess.list2cmdline(words) if windows else shlex.join(words)
 
 
 def title_line(found: Review) -> str:

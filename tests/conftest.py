@@ -13,6 +13,7 @@ from trainer.contract.presets import Preset, load_preset
 
 # Before torch is imported anywhere: two busy processes with two threads each on two cores are 5 to 9 times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 

@@ -4,7 +4,7 @@ The boxes of the data options stand here. Whenever the form was looked through, 
 clicks choose a bucket or a chip, put a mend into the boxes, or open the picker. No file is changed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from gradio.components import Component
 from gui.dataset_cards import draw_buckets, draw_folders, draw_plan
 from gui.form import mend_of
 from gui.frame import Frame
-from gui.gallery import CHIPS, PAGE, draw_gallery, shots
+from gui.gallery import CHIPS, PAGE, Shot, draw_gallery, shots
 from gui.marks import NOTE_SCRIPT, card_title, empty, page_title
 from gui.picker import Picker, build_picker, wire_picker
 from gui.review import Review, review
@@ -142,7 +142,7 @@ def _wire(studio: Studio, frame: Frame, parts: _Parts) -> None:
         showing = clicked_on(event._data or {}, data[parts.showing])
         return {
             parts.showing: showing,
-            parts.gallery: _gallery(studio, found, showing),
+            parts.gallery: _gallery(studio, _shots(found), showing),
             parts.buckets: draw_buckets(found, showing["bucket"] if showing["chip"] == "bucket" else ""),
         }
 
@@ -185,7 +185,7 @@ def _drawn(studio: Studio, parts: _Parts, found: Review, showing: Mapping[str, A
     sizes = {f"{row.size[0]} × {row.size[1]}" for row in found.plan.buckets} if found.plan else set()
     if showing["chip"] == "bucket" and showing["bucket"] not in sizes:
         showing = SHOWING
-    seen = shots(found.report.entries, found.looked_at.images) if found.report is not None else []
+    seen = _shots(found)
     return {
         parts.title: page_title("Dataset", shown(folder) if folder else ""),
         parts.nothing: gr.update(visible=folder is None),
@@ -194,13 +194,14 @@ def _drawn(studio: Studio, parts: _Parts, found: Review, showing: Mapping[str, A
         parts.plan: draw_plan(found),
         parts.folders: draw_folders(found, seen),
         parts.buckets: draw_buckets(found, showing["bucket"] if showing["chip"] == "bucket" else ""),
-        parts.gallery: _gallery(studio, found, showing),
+        parts.gallery: _gallery(studio, seen, showing),
         parts.showing: dict(showing),
     }
 
 
-def _gallery(studio: Studio, found: Review, showing: Mapping[str, Any]) -> str:
-    if found.report is None:
-        return ""
-    seen = shots(found.report.entries, found.looked_at.images)
-    return draw_gallery(studio, seen, showing["chip"], showing["bucket"], showing["number"])
+def _shots(found: Review) -> list[Shot]:
+    return shots(found.report.entries, found.looked_at.images) if found.report is not None else []
+
+
+def _gallery(studio: Studio, seen: Sequence[Shot], showing: Mapping[str, Any]) -> str:
+    return draw_gallery(studio, seen, showing["chip"], showing["bucket"], showing["number"]) if seen else ""

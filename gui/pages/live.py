@@ -31,11 +31,12 @@ const settle = () => {
   asked = safe;
   const log = element.querySelector('[data-follow]');
   const text = log ? log.textContent : null;
+  if (log && !log.clientHeight) return;  // not in view yet: it has no end to scroll to
   if (log && text !== end) log.scrollTop = log.scrollHeight;
   end = text;
 };
 new MutationObserver(settle).observe(element, {childList: true, subtree: true, characterData: true, attributes: true});
-settle();
+new ResizeObserver(settle).observe(element);
 """
 """Clicks reach Python with their data- attributes; a safe answer that appears is focused, a followed log scrolls."""
 
@@ -145,7 +146,7 @@ def build_live() -> LivePage:
         log = part(script=ACT_SCRIPT)
     spoken = part(look="at-spoken")
     return LivePage(
-        crumbs, head, ending, span, axis, loss, details, checkpoints, warnings, settings, samples_card, strip, samples,
+        crumbs, head, ending, span, axis, loss, details, checkpoints, warnings, settings, strip, samples,
         search, follow, log, spoken,
     )  # fmt: skip
 

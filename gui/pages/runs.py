@@ -65,11 +65,11 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
         with gr.Column(elem_classes=["at-list-view"]):
             head = part(script=ACT_SCRIPT)
             body = part(script=ACT_SCRIPT)
-        # The pulse hides one of the two: a column as an output would have Gradio walk through all that is in it each second.
+        # The pulse hides one of the two: for a column as an output Gradio walks through all that is in it, each second.
         with gr.Column(elem_classes=["at-run-view"]):
             live = build_live()
     page = RunsPage(
-        frame, heartbeat, told, list_view, head, body, run_view, live,
+        frame, heartbeat, told, head, body, live,
         gr.State({}), gr.State(False), gr.State(""), gr.State(""),
     )  # fmt: skip
     return lambda: _wire(studio, page)

@@ -78,6 +78,35 @@ def test_only_what_changed_is_read_again(
     assert found == scanned(root, None)
 
 
+@pytest.mark.parametrize("change", ["nothing", "content", "time", "new", "renamed", "gone"])
+def test_a_folder_without_flaws_is_compared_as_a_whole(
+    change: str, root: Path, tmp_path: Path, make_image: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing has changed not one row is asked for; any change shows, and only what changed is read."""
+    (root / "2_sks star/cut.png").unlink()
+    scanned(root, tmp_path / "i.sqlite")
+    path = root / "2_sks star/04.png"
+    if change == "content":
+        make_image(path, (300, 200))
+        os.utime(path, (1_000_000, 1_000_000))
+    elif change == "time":
+        os.utime(path, (1_000_000, 1_000_000))
+    elif change == "new":
+        path = make_image(root / "2_sks star/new.png", (70, 70))
+    elif change == "renamed":
+        path = path.rename(root / "2_sks star/zz.png")
+    elif change == "gone":
+        path.unlink()
+    expected = scanned(root, None)
+    read = count_reads(monkeypatch)
+    asked: list[int] = []
+    real = Index.headers
+    monkeypatch.setattr(Index, "headers", lambda self, *values: (asked.append(1), real(self, *values))[1])
+    assert scanned(root, tmp_path / "i.sqlite") == expected
+    assert read == ([] if change in ("nothing", "gone") else [path.name])
+    assert bool(asked) is (change != "nothing")
+
+
 def test_a_file_that_is_gone_is_forgotten(root: Path, tmp_path: Path) -> None:
     """Rows of removed images do not pile up."""
     scanned(root, tmp_path / "i.sqlite")

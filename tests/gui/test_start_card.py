@@ -40,7 +40,8 @@ def test_a_cut_last_epoch_is_said(home: Path, demo_values: Values) -> None:
 
 def test_the_curve_is_that_of_the_real_number_of_steps(home: Path, demo_values: Values) -> None:
     """The axis ends at the planned steps, the highest label is the learning rate, and a bad value draws nothing."""
-    value = curve_value(review(demo_values(max_train_steps=None, max_train_epochs=4), home))
+    values = demo_values(max_train_steps=None, max_train_epochs=4, lr_warmup_steps=10)
+    value = curve_value(review(values, home))
     assert value["x"][-1] == ["120", 100.0] and value["y"][0] == ["0.001", 0]
     assert value["path"].startswith("M0.0 1000.0L")
     assert curve_value(review(demo_values(learning_rate="fast"), home))["path"] == ""
@@ -58,14 +59,9 @@ def test_the_command_line_says_the_same_run(home: Path, demo_values: Values) -> 
     assert line.own == {"home": str(home)}
 
 
-def test_the_command_line_is_quoted_for_windows(
-    home: Path, demo_values: Values, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Windows has its own quoting: a path with a space stands in double quotes."""
-    monkeypatch.setattr(start_card.os, "name", "nt")
-    found = review(demo_values(), home)
-    monkeypatch.setattr(start_card.os, "name", "nt")
-    command = command_of(found, ROOT)
+def test_the_command_line_is_quoted_for_windows(home: Path, demo_values: Values) -> None:
+    """Windows has its own quoting: a path with a space stands in double quotes; the default home is not named."""
+    command = command_of(review(demo_values(), home), ROOT, windows=True)
     assert subprocess.list2cmdline([str(home / "demo" / "model")]) in command and "--home" not in command
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.tiny_models import load
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 NAME = "someone/tiny"
@@ -86,26 +87,26 @@ def hub(tiny: dict[str, Path], tmp_path: Path) -> Iterator[tuple[str, list[str]]
     server.server_close()
 
 
-LOADS = """
+FINDS = """
 import json, sys
-from trainer.contract.config import ModelSection
-from trainer.model.load import load_networks
+from trainer.model.hub import local_folder
 from trainer.model.refusals import UnusableModel
 
 told = []
 try:
-    networks = load_networks(ModelSection(pretrained_model_name_or_path=sys.argv[1]), lambda *n: told.append(n))
-    print(json.dumps({"told": told, "path": str(networks.source), "family": networks.family}))
+    folder = local_folder(sys.argv[1], progress=lambda *n: told.append(n))
+    print(json.dumps({"told": told, "path": str(folder)}))
 except UnusableModel as refusal:
     print(json.dumps({"told": told, "problem": refusal.problem.as_dict()}))
+assert "torch" not in sys.modules
 """
 
 
-def load_elsewhere(name: str, cache: Path, **settings: str) -> dict[str, object]:
-    """Load a model by its hub name in a process of its own, whose hub these settings say."""
+def find_elsewhere(name: str, cache: Path, **settings: str) -> dict[str, object]:
+    """Find a model by its hub name in a process of its own, whose hub these settings say."""
     quiet = {"HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     environment = {**os.environ, **quiet, **settings}
-    command = [sys.executable, "-c", LOADS, name]
+    command = [sys.executable, "-c", FINDS, name]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -114,20 +115,20 @@ def load_elsewhere(name: str, cache: Path, **settings: str) -> dict[str, object]
 def test_a_typed_name_is_downloaded_and_told(hub: tuple[str, list[str]], tmp_path: Path) -> None:
     """What loading needs comes once, with its progress in bytes; afterwards the model loads with the hub off."""
     address, asked = hub
-    got = load_elsewhere(NAME, tmp_path / "cache", HF_ENDPOINT=address, HF_HUB_OFFLINE="0")
-    assert got["family"] == "v1", got
+    got = find_elsewhere(NAME, tmp_path / "cache", HF_ENDPOINT=address, HF_HUB_OFFLINE="0")
+    assert load(Path(got["path"])).family == "v1"
     sizes = [(tmp_path / "served" / name).stat().st_size for name in asked]
     assert len(asked) == len(set(asked)) == 8 and not any(name.endswith((".bin", ".md")) for name in asked)
     told = [tuple(pair) for pair in got["told"]]
     assert told[0] == (0, sum(sizes)) and told[-1] == (sum(sizes), sum(sizes))
     assert [done for done, _ in told] == sorted(done for done, _ in told) and len({d for d, _ in told}) >= 4
     asked.clear()
-    again = load_elsewhere(NAME, tmp_path / "cache", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    again = find_elsewhere(NAME, tmp_path / "cache", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert (again["path"], again["told"]) == (got["path"], []) and asked == []
 
 
 def test_an_unreachable_hub_is_one_problem(tmp_path: Path) -> None:
     """Where the hub does not answer, loading says so and what to do."""
-    got = load_elsewhere("nobody/nothing", tmp_path / "cache", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="0")
+    got = find_elsewhere("nobody/nothing", tmp_path / "cache", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="0")
     assert got["problem"]["code"] == "disk.model_download"
     assert got["problem"]["message"].startswith("nobody/nothing is not on this disk")

@@ -41,8 +41,8 @@ class Perfect(nn.Module):
         self.calls += 1
         assert len(encoder_hidden_states) == len(sample) == len(timestep)
         image, noise = NoiseSchedule().mix(timestep)
-        eps = noise * sample
-        out = eps if self.prediction == "epsilon" else image * eps - noise * image * sample
+        eps = sample / noise
+        out = eps if self.prediction == "epsilon" else image * eps
         return SimpleNamespace(sample=self.lesson * out)
 
 

@@ -77,16 +77,25 @@ def _prepare(file: sqlite3.Connection) -> None:
     file.execute("PRAGMA synchronous = NORMAL")
     # Another Pillow may read what this one cannot, so what it found out belongs to its version.
     version = LAYOUT * 1_000_000 + zlib.crc32(PIL.__version__.encode()) % 1_000_000
+    if file.execute("PRAGMA user_version").fetchone()[0] != version:
+        _make_tables(file, version)
+    # Looked for before anything is written: a scan that only reads must not wait for the other process.
+    old = file.execute("SELECT id FROM folders WHERE day < ?", (today() - UNUSED_DAYS,)).fetchall()
+    for table, column in (("images", "folder"), ("unchanged", "folder"), ("captions", "folder"), ("folders", "id")):
+        if old:
+            file.executemany(f"DELETE FROM {table} WHERE {column} = ?", old)
+    file.commit()
+
+
+def _make_tables(file: sqlite3.Connection, version: int) -> None:
     file.execute("BEGIN IMMEDIATE")
+    # The other process may have made them while this one waited.
     if file.execute("PRAGMA user_version").fetchone()[0] != version:
         for table in ("folders", "images", "unchanged", "captions"):
             file.execute(f"DROP TABLE IF EXISTS {table}")
         for statement in _TABLES.split(";"):
             file.execute(statement)
         file.execute(f"PRAGMA user_version = {version}")
-    old = file.execute("SELECT id FROM folders WHERE day < ?", (today() - UNUSED_DAYS,)).fetchall()
-    for table, column in (("images", "folder"), ("unchanged", "folder"), ("captions", "folder"), ("folders", "id")):
-        file.executemany(f"DELETE FROM {table} WHERE {column} = ?", old)
     file.commit()
 
 
