@@ -21,7 +21,6 @@ from gui.guard import is_loopback, middlewares
 from gui.studio import ROOT, Studio
 from gui.theme import style_sheet, theme
 from gui.thumbnails import thumbnail_routes
-from gui.thumbnails import thumbnail_routes
 from gui.window import build
 from trainer.contract.presets import load_preset
 from trainer.demo.place import is_made

@@ -19,7 +19,7 @@ from trainer.dataset.scan import Folder
 ROW_FIELDS = ("train_data_dir", "reg_data_dir", "caption_extension", "fine_tuning", "dataset_repeats")
 """What names one of these first is a row of the folders' card."""
 
-SIZE_FIELDS = ("resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso")
+SIZE_FIELDS = ("resolution", "enable_bucket", "bucket_reso_steps", "min_bucket_reso", "max_bucket_reso")
 """Of these only warnings are rows, small images for example; a value to mend stands at its box."""
 
 

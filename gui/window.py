@@ -77,7 +77,7 @@ def _show_progress_on(event: BlockFunction, nowhere: gr.HTML) -> None:
     Gradio 6.31 tells the progress of each event to every component that was an output so far, and for a container to
     all that is in it: with the tabs among them, a poll each second cost the browser a quarter of a processor core.
     """
-    holds_others = any(isinstance(output, BlockContext) for output in event.outputs)
+    holds_others = any(isinstance(output, BlockContext) and output.children for output in event.outputs)
     if event.show_progress == "hidden" or holds_others:
         event.show_progress_on = [nowhere]
 

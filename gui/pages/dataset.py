@@ -96,7 +96,13 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
             with gr.Column(scale=1, min_width=260, elem_classes=["at-card", "at-buckets-card"]):
                 buckets = gr.HTML("", js_on_load=NOTE_SCRIPT, apply_default_css=False)
                 with gr.Row(elem_classes=["at-boxes", "at-two"]):
-                    for name in ("resolution", "enable_bucket", "min_bucket_reso", "max_bucket_reso"):
+                    for name in (
+                        "enable_bucket",
+                        "resolution",
+                        "bucket_reso_steps",
+                        "min_bucket_reso",
+                        "max_bucket_reso",
+                    ):
                         studio.form.draw(name)
             with gr.Column(scale=2, min_width=300, elem_classes=["at-card"]):
                 gallery = gr.HTML("", js_on_load=_GALLERY_SCRIPT, apply_default_css=False, elem_classes=["at-gallery"])

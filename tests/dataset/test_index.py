@@ -281,10 +281,7 @@ def test_memory_for_an_image_is_below_a_kilobyte(tmp_path: Path) -> None:
 
 def test_a_picture_is_a_value_with_a_path() -> None:
     """However it was made, it is the same: it travels to worker processes and is compared."""
-    import pickle  # noqa: PLC0415 - as worker processes do it
 
     picture = Picture(Path("a/b.png"), 64, 48, 5, 6)
     assert picture.path == Path("a/b.png") and (picture.folder, picture.name) == (Path("a"), "b.png")
-    assert pickle.loads(pickle.dumps(picture)) == picture and hash(picture) == hash(
-        Picture(Path("a/b.png"), 64, 48, 5, 6)
-    )
+    assert copy.deepcopy(picture) == picture and hash(picture) == hash(Picture(Path("a/b.png"), 64, 48, 5, 6))

@@ -1,3 +1,5 @@
+"""Figures in words: the same number reads the same on every page."""
+
 import time
 
 import pytest

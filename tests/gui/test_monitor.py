@@ -1,3 +1,5 @@
+"""The fold of events: what a page shows is what the trainer told, however often it looks."""
+
 import math
 import time
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Curves: thinned without losing an extreme, and marked where something was saved or drawn."""
+
 import math
 import re
 from pathlib import Path

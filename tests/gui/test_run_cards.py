@@ -1,3 +1,5 @@
+"""The cards below a run's head: checkpoints, warnings, samples, log."""
+
 import re
 import time
 from pathlib import Path

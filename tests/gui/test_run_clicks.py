@@ -1,3 +1,5 @@
+"""What the buttons of a run do."""
+
 from pathlib import Path
 
 import pytest

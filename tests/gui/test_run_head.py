@@ -1,3 +1,5 @@
+"""The head of a run: state, phase, bar and controls."""
+
 import re
 import time
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The Runs page in a real browser."""
+
 import json
 import shutil
 import subprocess
