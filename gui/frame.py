@@ -3,6 +3,7 @@
 `revision` counts up whenever the form has been looked through again; a page that shows what follows from the form
 listens to its change and asks `gui.review` for the (remembered) result. A handler that fills boxes, or has changed
 what lies on the disk (a caption, say), counts `asked` up, and the form is looked through again; typing does so itself.
+Such a handler goes through Gradio's queue: with queue=False no change of a gr.State is told to anybody.
 """
 
 from dataclasses import dataclass
@@ -21,5 +22,7 @@ class Frame:
     """Name of the run folder that the Runs page shows, empty for the list."""
     asked: gr.State
     """Count up to have the form looked through again."""
+    look: gr.Button
+    """Hidden: a click on it has the form looked through. It stands outside the tabs, which are not always there."""
     ahead: gr.State
     """Name of the run that a new one would wait for, empty where nothing runs."""

@@ -20,7 +20,7 @@ from trainer.contract.presets import Preset, delete_preset, list_presets, save_p
 from trainer.contract.problems import Problem, errors_of
 from trainer.dataset.wording import counted
 
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,10 @@ def build(studio: Studio) -> gr.Blocks:
             apply_default_css=False,
             elem_classes=["at-bar-now"],
         )
+        look = gr.Button("Look through the form", visible="hidden", elem_id="at-look")
         wires: list[Callable[[], None] | None] = []
         with gr.Tabs(elem_classes=["at-tabs"], selected="dataset") as tabs:
-            frame = Frame(window, tabs, revision, shown_run, asked, ahead)
+            frame = Frame(window, tabs, revision, shown_run, asked, look, ahead)
             for name, title in PAGES:
                 studio.form.page = name
                 with gr.Tab(title, id=name, elem_id=f"at-tab-{name}"):
@@ -86,35 +87,31 @@ def _wire_bar(studio: Studio, frame: Frame, bar: gr.HTML) -> None:
     # What this browser was shown last, so that nothing is sent while nothing changes.
     shown, demo_there = gr.State(None), gr.State(True)
 
-    def look(last: Activity | None, ahead: str, there: bool, asked: int) -> dict[Any, Any]:
-        now = activity_of(studio.runs)
-        made = is_made(studio.home)
-        updates: dict[Any, Any] = {}
-        if now != last:
-            updates |= {bar: _drawn(now), shown: now}
-        if now.name != ahead:
-            updates[frame.ahead] = now.name
-        if made != there:
-            updates |= {demo_there: made, frame.asked: asked + 1}
-        return updates or gr.skip()
+    def look(last: tuple[Activity, bool] | None) -> Any:
+        now = activity_of(studio.runs), is_made(studio.home)
+        return ({**_drawn(now[0]), "demo": now[1]}, now) if now != last else gr.skip()
+
+    def follow(now: tuple[Activity, bool] | None, ahead: str, there: bool, asked: int) -> Any:
+        name, made = (now[0].name, now[1]) if now is not None else (ahead, there)
+        if (name, made) == (ahead, there):
+            return gr.skip()
+        return name, made, asked + (made != there)
 
     def show(event: gr.EventData) -> tuple[Any, str]:
         return gr.Tabs(selected="runs"), str(event._data["run"])
 
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     look_again = gr.Timer(LOOK_EVERY_S)
-    gr.on(
-        [look_again.tick, frame.window.load],
-        look,
+    # Past the queue, which tells five times how an event stands: Gradio's part in the browser pays for each. But
+    # without the queue nobody hears that a state has changed, so what follows from the bar is an event of its own.
+    gr.on([look_again.tick, frame.window.load], look, inputs=[shown], outputs=[bar, shown], queue=False, **quiet)
+    bar.change(
+        follow,
         inputs=[shown, frame.ahead, demo_there, frame.asked],
-        outputs=[bar, shown, frame.ahead, demo_there, frame.asked],
-        show_progress="hidden",
-        api_visibility="private",
-        # Past the queue: it tells five times how an event stands, and Gradio's browser part pays for each.
-        queue=False,
+        outputs=[frame.ahead, demo_there, frame.asked],
+        **quiet,
     )
-    bar.click(
-        show, outputs=[frame.tabs, frame.shown_run], show_progress="hidden", api_visibility="private", queue=False
-    )
+    bar.click(show, outputs=[frame.tabs, frame.shown_run], **quiet)
 
 
 def _drawn(now: Activity) -> dict[str, Any]:

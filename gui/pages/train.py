@@ -24,7 +24,7 @@ from gui.studio import Studio
 from trainer.contract.config import OPTIONS
 from trainer.runs.folder import RunFolder
 
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _HTML: dict[str, Any] = {"apply_default_css": False}
 
 GOTO_SCRIPT = """
@@ -69,7 +69,6 @@ class TrainPage:
     words: gr.Textbox
     view: gr.Radio
     start: gr.Button
-    look: gr.Button
     drawn: gr.State
     """What this browser was sent last, by name: only what is new is sent again."""
     kept: gr.BrowserState
@@ -109,11 +108,10 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
                     parts["sum"] = gr.HTML("", **_HTML)
                 with gr.Column(elem_classes=["at-card"]):
                     parts["command"] = gr.HTML("", js_on_load=COPY_SCRIPT, **_HTML)
-        look = gr.Button("Look through the form", visible="hidden", elem_id="at-look")
     # One home, one form: two studios of one person keep theirs apart.
     key = f"atelier-form-{blake2b(str(studio.home).encode(), digest_size=6).hexdigest()}"
     kept = gr.BrowserState(None, storage_key=key, secret="atelier")
-    page = TrainPage(preset, groups, heads, parts, words, view, start, look, gr.State({}), kept)
+    page = TrainPage(preset, groups, heads, parts, words, view, start, gr.State({}), kept)
     return lambda: _wire(studio, frame, page)
 
 
@@ -184,7 +182,7 @@ def _wire(studio: Studio, frame: Frame, page: TrainPage) -> None:
     changes = [part.change for part in (*form.components, page.words, page.view)]
     gr.on(changes, None, js=LOOK_SOON, **_QUIET)
     gr.on(
-        [page.look.click, frame.asked.change, frame.ahead.change],
+        [frame.look.click, frame.asked.change, frame.ahead.change],
         look,
         inputs={*form.inputs, card.choice, page.words, page.view, page.drawn, frame.revision, frame.ahead},
         outputs=[*drawables, page.drawn, frame.revision, page.kept],

@@ -1,5 +1,6 @@
 """The index of earlier scans: it saves reading, is never believed against the disk, and is never needed."""
 
+import copy
 import multiprocessing
 import os
 import sqlite3
