@@ -172,8 +172,8 @@ def section(result: dict[str, Any]) -> str:
         "index, and with the files' contents out of the page cache. Cached: without an index, contents in the page "
         "cache. Warm: with the index that the cold run wrote, contents out of the page cache. Each figure is the "
         f"fastest of {len(result['rows'][0]['scan_cold'])} runs, each in a process of its own. Memory is the peak "
-        "above that of the process before the scan. *Scan* reads headers; *check* is all that the page and the trainer do: "
-        "scan, captions, exact duplicates, sizes, plan.",
+        "above that of the process before the scan. *Scan* reads headers; *check* is all that the page and the "
+        "trainer do: scan, captions, exact duplicates, sizes, plan.",
         "",
         "| images | | cold, images/s | cached, images/s | warm, images/s | warm : cold "
         "| CPU cold, µs an image | CPU warm, µs an image | warm : cold, CPU "

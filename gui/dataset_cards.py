@@ -130,7 +130,7 @@ def draw_buckets(review: Review, bucket: str) -> str:
         '<div class="at-bucket at-labels"><span>Size</span><i></i><i></i><span>Images</span><span>Batches</span></div>'
     )
     told = "One bucket, one shape: a batch never mixes them. Click a bucket to see its images."
-    table = f'<div class="at-buckets"><div class="at-bucket at-labels">{labels}</div>{"".join(rows)}</div>'
+    table = f'<div class="at-buckets">{labels}{"".join(rows)}</div>'
     return f'{head}{table}<p class="at-small">{told}</p>'
 
 

@@ -110,7 +110,7 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
                     parts["command"] = gr.HTML("", js_on_load=COPY_SCRIPT, **_HTML)
     # One home, one form: two studios of one person keep theirs apart.
     key = f"atelier-form-{blake2b(str(studio.home).encode(), digest_size=6).hexdigest()}"
-    kept = gr.BrowserState(None, storage_key=key, secret="atelier")
+    kept = gr.BrowserState(None, storage_key=key, secret="atelier", render=False)
     page = TrainPage(preset, groups, heads, parts, words, view, start, gr.State({}), kept)
     return lambda: _wire(studio, frame, page)
 
@@ -145,6 +145,8 @@ def _draw_group(form: Form, group: Group, parts: dict[str, gr.HTML]) -> gr.HTML:
 
 
 def _wire(studio: Studio, frame: Frame, page: TrainPage) -> None:
+    # Outside the tabs: what stands on a page that nobody has opened yet keeps nothing.
+    page.kept.render()
     form, card = studio.form, page.preset
     drawables = [page.view, page.start, card.differs, *page.parts.values(), *page.heads.values()]
     drawables += [box.note for box in form.boxes.values()]

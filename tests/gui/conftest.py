@@ -90,7 +90,7 @@ def page(browser: "Browser", studio_url: str) -> Iterator["Page"]:
     """The studio in a fresh browser profile, 1280 wide, in light. At the end the console must hold no message."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
     view = context.new_page()
-    view.set_default_timeout(15_000)
+    view.set_default_timeout(30_000)
     told: list[str] = []
     view.on("console", lambda message: told.append(message.text) if message.type in ("error", "warning") else None)
     view.on("pageerror", lambda failure: told.append(str(failure)))

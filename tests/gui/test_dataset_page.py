@@ -160,6 +160,7 @@ def test_from_a_folder_to_a_plan(page: "Page", studio_home: Path) -> None:
     page.locator(".at-picker [data-act=use]").click()
     page.locator(".at-dataset .at-figure", has_text="3 × 3").wait_for()
     assert value_of(page, "train_data_dir") == str(folder.parent)
+    type_into(page, "resolution", "512")
     page.locator("#at-enable_bucket input").check()
     page.locator("button.at-bucket").nth(2).wait_for()
     page.locator("button.at-bucket").first.click()

@@ -21,7 +21,7 @@ from gui.model_cards import (
 from gui.pages.model import folders_of, models_in
 from gui.review import Review, review
 from gui.studio import Studio
-from tests.gui.boxes import value_of, wait_for_form
+from tests.gui.boxes import type_into, value_of, wait_for_form
 from trainer.training.saving import form_of, source_form
 
 if TYPE_CHECKING:
@@ -182,9 +182,11 @@ def test_choosing_a_model_and_mending_the_job(page: "Page", studio_home: Path) -
     """A click on a row puts the model into the box and shows its facts; one more click makes the job fit it."""
     target = studio_home / "models" / "tiny-sd2v"
     shutil.copytree(TINY / "tiny-sd2v", target, dirs_exist_ok=True)
-    page.reload()
     wait_for_form(page)
     page.get_by_role("tab", name="Model").click()
+    # Any look through the form lists the folder anew.
+    type_into(page, "output_name", "harbour")
+    page.locator(".at-message-info strong", has_text="harbour.safetensors").wait_for()
     page.locator(".at-model", has_text="tiny-sd2v").click()
     page.locator(".at-said", has_text="Stable Diffusion 2.x model that predicts v").wait_for()
     assert value_of(page, "pretrained_model_name_or_path") == str(target)

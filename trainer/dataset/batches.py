@@ -63,7 +63,7 @@ class Batches:
         self._train_counts = np.bincount(buckets[self._train], minlength=len(self.sizes))
         self._pool = Pool(numbers[is_reg], repeats[is_reg], buckets[is_reg], rng(seed, 0, 0, Purpose.POOL))
         self.reg_uses_per_epoch = len(self._train) if self._pool.size else 0
-        self.per_epoch = int(_ceil(self._train_counts + self._possible_reg_counts(), batch_size).sum(axis=1).max())
+        self.per_epoch = self._most_batches()
 
     @property
     def uses_per_epoch(self) -> int:
@@ -108,11 +108,17 @@ class Batches:
     def _drawn(self, epoch: int) -> np.ndarray:
         return self._pool.draw(epoch * self.reg_uses_per_epoch, self.reg_uses_per_epoch)
 
-    def _possible_reg_counts(self) -> np.ndarray:
-        """Regularization uses by bucket in every epoch that can be: [1 or more, buckets]."""
+    def _most_batches(self) -> int:
+        """The batches of the epoch that has most, over all draws of regularization images that can be."""
         if not self.reg_uses_per_epoch:
-            return np.zeros((1, len(self.sizes)), dtype=np.int64)
-        return self._pool.window_counts(self.reg_uses_per_epoch, len(self.sizes))
+            return int(_ceil(self._train_counts, self.batch_size).sum())
+        number = self.reg_uses_per_epoch
+        return int(
+            sum(
+                _ceil(train + self._pool.window_counts(number, bucket), self.batch_size)
+                for bucket, train in enumerate(self._train_counts)
+            ).max()
+        )
 
 
 def _buckets(entries: Sequence[Entry], images: ImageSection) -> tuple[list[Size], np.ndarray]:

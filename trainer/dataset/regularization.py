@@ -39,12 +39,13 @@ class Pool:
             return np.empty(0, dtype=np.int64)
         return self._circle[(start + np.arange(number)) % self.size]
 
-    def window_counts(self, number: int, buckets: int) -> np.ndarray:
-        """How many of each bucket are drawn: [every different stretch of `number` that an epoch can take, buckets]."""
+    def window_counts(self, number: int, bucket: int) -> np.ndarray:
+        """How many of a bucket are drawn in every different stretch of `number` that an epoch can take.
+
+        A bucket at a time: with bucket_no_upscale there can be hundreds, over a pool of a hundred thousand.
+        """
         rounds, rest = divmod(number, self.size)
-        whole = np.bincount(self._buckets, minlength=buckets)
-        sums = np.zeros((2 * self.size + 1, buckets), dtype=np.int64)
-        sums[np.arange(1, 2 * self.size + 1), np.tile(self._buckets, 2)] = 1
-        np.cumsum(sums, axis=0, out=sums)
+        belongs = self._buckets == bucket
+        sums = np.concatenate([[0], np.cumsum(np.tile(belongs, 2))])
         starts = np.arange(0, self.size, np.gcd(number, self.size))
-        return rounds * whole + sums[starts + rest] - sums[starts]
+        return rounds * int(belongs.sum()) + sums[starts + rest] - sums[starts]
