@@ -126,7 +126,7 @@ def wire_preset_card(card: PresetCard, asked: gr.State) -> None:
 
     boxes = form.components
     fills = [*boxes, *card.shown, asked]
-    card.choice.input(load, inputs={*boxes, card.choice, card.loaded, asked}, outputs=fills, **_QUIET)
+    card.choice.select(load, inputs={*boxes, card.choice, card.loaded, asked}, outputs=fills, **_QUIET)
     card.undo.click(undo, inputs=[card.before, asked], outputs=fills, **_QUIET)
     card.delete.click(delete, inputs=[card.choice, asked], outputs=[*card.shown, asked], **_QUIET)
     card.save.click(lambda: gr.update(visible=True), outputs=[card.naming], **_QUIET)

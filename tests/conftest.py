@@ -20,6 +20,13 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test in the browser may be tried three times: on shared machines a wait runs out when others are busy."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=2))
+
+
 def trainer(*words: str | Path, timeout: float = 240, check: bool = False) -> subprocess.CompletedProcess[str]:
     """`python -m trainer WORDS`, to its end."""
     command = [sys.executable, "-m", "trainer", *map(str, words)]

@@ -23,7 +23,7 @@ from trainer.model.checkpoint import read_checkpoint
 from trainer.model.kinds import SCHEDULE_BUFFERS
 from trainer.model.writing import Outgoing, write_safetensors
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.full_size, pytest.mark.timeout(1200)]
 
 ROOM = 25 * 10**9
 MOST_MEMORY = 12 * 10**9
