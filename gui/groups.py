@@ -108,6 +108,7 @@ def style_of(groups: Sequence[Group], sight: Sight) -> str:
     """The style sheet that shows what is in view and nothing else."""
     hidden = [f"#at-box-{name}" for group in groups for name in group.names if name not in sight.boxes]
     hidden += [f"#at-group-{g.section}" for g in groups if not sight.boxes.intersection(g.names)]
+    hidden += [] if sight.boxes else [".at-groups"]
     rules = [f"{','.join(hidden)} {{ display: none !important; }}"] if hidden else []
     for section in sorted(sight.open_groups):
         rules.append(f"#at-group-{section} .at-group-body {{ display: flex !important; }}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from gui.figures import size
 from gui.form import written
+from gui.marks import card_title
 from gui.review import Review, review
 from gui.studio import ROOT, Studio
 from trainer.contract.cli import flags_of
@@ -54,7 +55,8 @@ return `<div class="at-curve" role="img" aria-label="${value.said}">
 def sum_card(found: Review) -> str:
     """The plan as a sum: images, batches, epochs, steps, saves, samples."""
     if found.plan is None:
-        return '<p class="at-aside">The sum stands here when images are chosen and a length is given.</p>'
+        unread = "every value can be read" if found.config is None else "images are chosen and a length is given"
+        return f'<p class="at-aside">The sum stands here when {unread}.</p>'
     rows = sum_rows(found.plan, found.looked_at, found.save_bytes)
     cells = "".join(f"<dt>{escape(what)}</dt><dd>{escape(much)}</dd>" for what, much in rows)
     return f'<dl class="at-sum">{cells}</dl>'
@@ -104,6 +106,9 @@ def curve_value(found: Review) -> dict[str, Any]:
 
 def command_card(found: Review, studio: Studio) -> str:
     """The same run from a terminal, with a button that copies all of it."""
+    if found.config is None:
+        # A command without the value that cannot be read would be another run.
+        return card_title("Command line") + '<p class="at-aside">It stands here when every value can be read.</p>'
     return (
         '<div class="at-card-title"><h2>Command line</h2>'
         '<button type="button" class="at-button" data-copy>Copy</button></div>'

@@ -48,7 +48,9 @@ def look(chromium) -> Iterator[Callable]:
     yield open_page
     for context in contexts:
         context.close()
-    assert not told, told
+    # A page that is left in mid-request lets the browser say so; that is no fault of the page.
+    left = ("AbortError", "Failed to fetch", "ERR_CONNECTION", "ERR_ABORTED", "NetworkError", "Load failed")
+    assert not [line for line in told if not any(word in line for word in left)], told
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gui import start_card
 from gui.review import Review, review
-from gui.start_card import begin, command_of, curve_value, sum_rows, title_line, written_name
+from gui.start_card import begin, command_card, command_of, curve_value, sum_rows, title_line, written_name
 from gui.studio import ROOT, Studio
 from trainer.contract.cli import parse_line
 from trainer.contract.job import Job, make_job, read_job
@@ -57,6 +57,12 @@ def test_the_command_line_says_the_same_run(home: Path, demo_values: Values) -> 
     job = make_job(line.values)
     assert line.problems == [] and isinstance(job, Job) and job.config == found.config
     assert line.own == {"home": str(home)}
+
+
+def test_no_command_stands_there_for_a_value_that_cannot_be_read(home: Path, demo_values: Values) -> None:
+    """Leaving out a value that cannot be read would make the command another run."""
+    card = command_card(review(demo_values(learning_rate="fast"), home), Studio(home=home))
+    assert "python" not in card and "every value can be read" in card
 
 
 def test_the_command_line_is_quoted_for_windows(home: Path, demo_values: Values) -> None:
