@@ -48,7 +48,7 @@ def look(chromium) -> Iterator[Callable]:
     yield open_page
     for context in contexts:
         context.close()
-    # A page that is left in mid-request, or whose studio is killed, lets the browser say so; that is no fault of the page.
+    # A page left in mid-request, or whose studio is killed, lets the browser say so; that is no fault of the page.
     left = ("AbortError", "Failed to fetch", "net::ERR_", "Connection errored out", "NetworkError")
     assert not [line for line in told if not any(word in line for word in left)], told
 
