@@ -1,11 +1,6 @@
 """The real studio as a process, and a page in headless Chromium that looks at it."""
 
-import os
-import re
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from tests.studio_process import CHROMIUM, studio
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = Path("/usr/bin/chromium")
-UP_S = 60
 BROKEN_OFF = ("AbortError: signal is aborted", "Connection errored out")
 
 
@@ -38,40 +32,8 @@ def studio_home(made_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def studio_url(studio_home: Path) -> Iterator[str]:
     """The address of a studio that runs as a process of its own; a first visit is shown the demo's preset."""
-    flags = ["--home", str(studio_home), "--port", "0", "--no-browser"]
-    log = studio_home / "studio.log"
-    process = start_studio(log, *flags, "--root", str(studio_home))
-    try:
-        yield address_of(process, log)
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def start_studio(log: Path, *flags: str) -> subprocess.Popen[bytes]:
-    """`python app.py FLAGS` with its output in `log`."""
-    with log.open("wb") as out:
-        return subprocess.Popen(
-            [sys.executable, "app.py", *flags],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-        )
-
-
-def address_of(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The address that a starting studio prints."""
-    deadline = time.monotonic() + UP_S
-    while time.monotonic() < deadline:
-        told = re.search(r"Atelier is at (http://\S+)", log.read_text(encoding="utf-8", errors="replace"))
-        if told:
-            return told[1]
-        if process.poll() is not None:
-            break
-        time.sleep(0.1)
-    raise AssertionError(f"the studio did not come up:\n{log.read_text(encoding='utf-8', errors='replace')}")
+    with studio(studio_home, "--root", str(studio_home)) as (url, _):
+        yield url
 
 
 @pytest.fixture(scope="session")
