@@ -1,15 +1,20 @@
-"""What every test stands on: one thread for the arithmetic, no hub, and a studio's home with the demo in it."""
+"""What every test stands on: one thread for the arithmetic, no hub, a home with the demo in it, and one browser."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.studio_process import CHROMIUM
 from trainer.contract.presets import Preset, load_preset
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Before torch is imported anywhere: two busy processes with two threads each on two cores are 5 to 9 times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,6 +38,18 @@ def trainer(*words: str | Path, timeout: float = 240, check: bool = False) -> su
     return subprocess.run(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=check
     )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """A headless Chromium, one for all tests: Playwright's sync API runs once in a process. Skips where none is."""
+    if not CHROMIUM.exists():
+        pytest.skip("Chromium is not installed")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

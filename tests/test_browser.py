@@ -4,38 +4,33 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.studio_process import CHROMIUM, ROOT, studio
+from tests.studio_process import ROOT, studio
 from trainer.contract.events import EventReader, Saved, Stepped
 from trainer.contract.job import Job, read_job
 from trainer.runs.folder import RunFolder, list_runs
 from trainer.runs.runner import stop_run
 from trainer.runs.status import status_of
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")]
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.browser
 PICTURES = ROOT / "tests" / "output"
 PAGES = ("Dataset", "Captions", "Model", "Training", "Runs")
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator:
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def look(chromium) -> Iterator[Callable]:
+def look(browser: "Browser") -> Iterator[Callable]:
     """Open the studio in a fresh profile; at the end no page may have said anything on the console."""
     told: list[str] = []
     contexts = []
 
     def open_page(url: str, width: int = 1280, theme: str = "light"):
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)

@@ -1,4 +1,4 @@
-"""The real studio as a process, and a page in headless Chromium that looks at it."""
+"""The real studio as a process, and a page of it in the browser."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from tests.studio_process import CHROMIUM, studio
+from tests.studio_process import studio
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,18 +34,6 @@ def studio_url(studio_home: Path) -> Iterator[str]:
     """The address of a studio that runs as a process of its own; a first visit is shown the demo's preset."""
     with studio(studio_home, "--root", str(studio_home)) as (url, _):
         yield url
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:
-    """A headless Chromium; tests that need it are skipped where there is none."""
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
