@@ -11,30 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from trainer.contract.options import Option, Shown, options_of
+from trainer.contract.section import Section
 
 UCG_RATE = 0.06
 """What a bare `--ucg` means: the contract's "6 % chance of dropping the caption for an image"."""
 
 Precision = Literal["float", "fp16", "bf16"]
 SaveFormat = Literal["ckpt", "safetensors", "diffusers", "diffusers_safetensors"]
-
-
-class Section(BaseModel):
-    """A titled group of options: frozen, no unknown keys, no NaN, an empty box is "not given"."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-    title: ClassVar[str] = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_not_given(cls, values: Any) -> Any:
-        """An empty string leaves the default: forms and foreign presets write "" for "nothing"."""
-        if isinstance(values, Mapping):
-            return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
-        return values
 
 
 def _resolution(value: Any) -> Any:

@@ -4,26 +4,10 @@ Gate 2 of four: it knows the options and nothing else, neither disk nor machine.
 returns all that are broken at once.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from trainer.contract.config import TrainingConfig
-from trainer.contract.problems import Mend, Problem, Severity
+from trainer.contract.problems import Mend, Problem
 from trainer.contract.prompts import parse_prompts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule between options; `mends` are (label, values) pairs, the gentlest first."""
-
-    code: str
-    fields: tuple[str, ...]
-    broken: Callable[[TrainingConfig], bool]
-    message: str
-    mends: tuple[tuple[str, dict[str, Any]], ...] = ()
-    severity: Severity = "error"
-
+from trainer.contract.rule import Rule
 
 RULES: tuple[Rule, ...] = (
     Rule(
