@@ -48,7 +48,7 @@ def list_files() -> list[Path]:
 
 def walk_files() -> Iterator[Path]:
     """The files that the patterns of .gitignore let pass, for a copy that is no git repository."""
-    patterns = [*(ROOT / ".gitignore").read_text("utf-8").split(), ".git/"]
+    patterns = [*(ROOT / ".gitignore").read_text("utf-8").split(), ".git"]  # a folder, or in a second work tree a file
     for path in ROOT.rglob("*"):
         relative = path.relative_to(ROOT)
         if path.is_file() and not any(is_ignored(relative, pattern) for pattern in patterns):
