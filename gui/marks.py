@@ -27,6 +27,9 @@ _PATHS = {
     "bad": '<circle cx="8" cy="8" r="6.6" fill="currentColor" stroke="none"/>'
     '<path class="at-cut" d="M5.8 5.8l4.4 4.4M10.2 5.8l-4.4 4.4"/>',
     "info": '<circle cx="8" cy="8" r="6"/><path d="M8 7.4v3.4M8 5v.1"/>',
+    "up": '<path d="M8 13V3.5M4 7.2l4-4 4 4"/>',
+    "down": '<path d="M8 3v9.5M4 8.8l4 4 4-4"/>',
+    "out": '<path d="M4 4l8 8M12 4l-8 8"/>',
     "save": '<path d="M3 3h8l2 2v8H3zM5.5 3v3.5h4V3M5 13V9.5h6V13"/>',
     "sample": '<rect x="2.5" y="3" width="11" height="10" rx="1"/><path d="M3 11.5 6.5 8l2.5 2.5L11 9l2.5 2.5"/>',
 }

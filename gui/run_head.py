@@ -85,7 +85,7 @@ def button(act: str, words: str, drawn: str = "", look: str = "at-button") -> st
 def _controls(shown: RunOnPage) -> str:
     state = shown.status.state
     if state == "queued":
-        return button("unqueue", "Take out of the queue")
+        return button("unqueue", "Take out of the queue") + button("edit", "Edit as new")
     if state == "stopping":
         return button("end", "End it at once", look="at-link at-danger")
     if state == "running":

@@ -25,7 +25,10 @@ def start(home: Path, *flags: str) -> tuple[subprocess.Popen[bytes], Path]:
     """`python app.py` as a process of its own, its output in home/studio.log."""
     home.mkdir(parents=True, exist_ok=True)
     log = home / "studio.log"
-    group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {}
+    windows = os.name == "nt"
+    # Tests that run in the background of a shell ignore Ctrl+C, and what they start would too.
+    heeds = {} if windows else {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if windows else heeds
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "app.py", "--home", str(home), *PRESET, *flags],
@@ -160,8 +163,11 @@ def test_ctrl_c_ends_it_with_a_word(tmp_path: Path) -> None:
     """Ctrl+C ends the studio with code 0 and one sentence, without a traceback."""
     process, log = start(tmp_path, "--port", "0")
     told(process, log, "Atelier is at")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    try:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
     text = log.read_text(encoding="utf-8")
     assert "Runs go on by themselves." in text and "Traceback" not in text
 

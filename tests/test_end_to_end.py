@@ -129,8 +129,8 @@ def test_the_ancestors_launch_line_trains(home: Path, demo_values: Callable) -> 
 
 
 @pytest.mark.slow
-def test_stop_leaves_a_state_that_goes_on(queued: Callable[..., RunFolder]) -> None:
-    """Stop ends the step and saves; resuming from there makes the remaining steps, counted on."""
+def test_stop_leaves_a_state_that_goes_on(home: Path, queued: Callable[..., RunFolder]) -> None:
+    """Stop ends the step and saves; `resume` makes the remaining steps in a new run, counted on."""
     run = queued(max_train_steps=5000, sample_prompts=None, sample_at_first=False, sample_every_n_epochs=None)
     wait_for(lambda: len(only(Stepped, events_of(run))) >= 3, 90)
     stop_run(run)
@@ -139,14 +139,9 @@ def test_stop_leaves_a_state_that_goes_on(queued: Callable[..., RunFolder]) -> N
     reached = only(Stepped, events_of(run))[-1].step
     (state,) = [event for event in only(Saved, events_of(run)) if event.kind == "state"]
     assert state.step == reached
-    more = queued(
-        max_train_steps=reached + 2,
-        resume=state.path,
-        sample_prompts=None,
-        sample_at_first=False,
-        sample_every_n_epochs=None,
-    )
-    wait_for(lambda: status_of(more).state not in ("queued", "running"), 120)
+    done = trainer("resume", run.path.name, "--max_train_steps", str(reached + 2), "--home", home)
+    assert done.returncode == 0, done.stderr
+    more = list_runs(home / "runs")[0]
     assert status_of(more).state == "finished", more.log_file.read_text("utf-8")
     assert [event.step for event in only(Stepped, events_of(more))] == [reached + 1, reached + 2]
     assert only(Started, events_of(more))[0].resumed_step == reached

@@ -1,5 +1,5 @@
 """`python -m trainer VERB ...`: train (the default, with all flags), check, plan, inspect, convert, faces, demo,
-runs, show, stop.
+queue, runs, show, stop, resume.
 
 Exit code 0: done, or stopped as asked. 2: something to mend, all of it printed, nothing loaded. 1: anything else.
 """
@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from trainer.contract.cli import help_text
 from trainer.model_verbs import convert, inspect
-from trainer.verbs import check, demo, faces, plan, runs, show, stop, train
+from trainer.run_verbs import queue, resume, runs, show, stop
+from trainer.verbs import check, demo, faces, plan, train
 
 VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (train, "train with the flags below, --preset FILE or --job RUN/job.json; --run_dir names the run folder"),
@@ -23,9 +24,15 @@ VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     ),
     "faces": (faces, "find the faces in a folder of images, for face_crop_aug_range; --again looks at all anew"),
     "demo": (demo, "train the demo to the end; --make only makes its model and pictures"),
+    "queue": (
+        queue,
+        "let a job wait for its turn, with the flags of train; without flags: what waits; "
+        "earlier RUN, later RUN, out RUN, go_on",
+    ),
     "runs": (runs, "list the runs and their states"),
     "show": (show, "say how one run stands, by its name or folder"),
     "stop": (stop, "finish the step, save and end a run; --without-saving ends it without"),
+    "resume": (resume, "go on from the newest state of a run, in a new run; flags change what may change"),
 }
 
 

@@ -16,7 +16,7 @@ from trainer.answers import print_json, print_problems, refuse
 from trainer.console import Console
 from trainer.contract.cli import Line, parse_line
 from trainer.contract.config import TrainingConfig
-from trainer.contract.job import Job, check_values, job_name, make_job, read_job
+from trainer.contract.job import Job, check_values, make_job, read_job
 from trainer.contract.presets import Preset, load_preset
 from trainer.contract.problems import Problem, errors_of
 from trainer.dataset.check import Report, check_dataset
@@ -25,12 +25,12 @@ from trainer.demo.place import demo_folder, is_made, mark_made
 from trainer.model.inspect import ModelFacts, check_model
 from trainer.model.tokenizer import load_tokenizer
 from trainer.runs.ending import record_exit
-from trainer.runs.folder import RunFolder, list_runs, new_run
+from trainer.runs.folder import RunFolder, new_run
 from trainer.runs.runner import start_run, stop_run
 from trainer.runs.status import status_of
 
 ROOT = Path(__file__).resolve().parents[1]
-_JOB_FLAGS = {"preset": True, "job": True, "run_dir": True, "home": True, "json": False}
+JOB_FLAGS = {"preset": True, "job": True, "run_dir": True, "home": True, "json": False}
 
 
 def home_folder(given: str | bool | None = None) -> Path:
@@ -40,15 +40,15 @@ def home_folder(given: str | bool | None = None) -> Path:
 
 def train(argv: Sequence[str]) -> int:
     """Train in this process; under `accelerate launch` each process comes through here."""
-    line = parse_line(argv, _JOB_FLAGS)
-    job = _job(line)
+    line = parse_line(argv, JOB_FLAGS)
+    job = job_of(line)
     if isinstance(job, list):
         return refuse(job, line)
     main_process = os.environ.get("RANK", "0") == "0"
     launched = "run_dir" in line.own and RunFolder(Path(str(line.own["run_dir"]))).job_file.exists()
     if main_process and not launched:
         # A launched run says what is wrong in its events; here nothing must be left behind by a refusal.
-        problems = errors_of(_look(job.config)[1])
+        problems = errors_of(look_at(job.config)[1])
         if problems:
             return refuse(problems, line)
     run = _run_folder(line, job, launched) if main_process else RunFolder(Path())
@@ -80,12 +80,12 @@ def train(argv: Sequence[str]) -> int:
 
 def check(argv: Sequence[str]) -> int:
     """Gates one to three, all at once; --deep decodes every image and finds those that look nearly the same."""
-    line = parse_line(argv, {**_JOB_FLAGS, "deep": False})
+    line = parse_line(argv, {**JOB_FLAGS, "deep": False})
     values, problems = _values(line)
     config, found = check_values(values)
     problems += found
     if config is not None:
-        problems += _look(config, deep=bool(line.own.get("deep")))[1]
+        problems += look_at(config, deep=bool(line.own.get("deep")))[1]
     if line.own.get("json"):
         print_json([problem.as_dict() for problem in problems])
     else:
@@ -97,8 +97,8 @@ def check(argv: Sequence[str]) -> int:
 
 def plan(argv: Sequence[str]) -> int:
     """The plan of a run: what the page shows and the trainer does."""
-    line = parse_line(argv, _JOB_FLAGS)
-    job = _job(line)
+    line = parse_line(argv, JOB_FLAGS)
+    job = job_of(line)
     if isinstance(job, list):
         return refuse(job, line)
     report = check_dataset(job.config)
@@ -132,7 +132,7 @@ def demo(argv: Sequence[str]) -> int:
         return refuse(job, line)
     run = new_run(home / "runs", job)
     start_run(run)
-    return _follow(run)
+    return follow(run)
 
 
 def faces(argv: Sequence[str]) -> int:
@@ -162,51 +162,7 @@ def faces(argv: Sequence[str]) -> int:
     return 0
 
 
-def runs(argv: Sequence[str]) -> int:
-    """All runs, newest first."""
-    line = parse_line(argv, {"home": True, "json": False})
-    if line.problems:
-        return refuse(line.problems, line)
-    rows = [_standing(run) for run in list_runs(home_folder(line.own.get("home")) / "runs")]
-    if line.own.get("json"):
-        print_json(rows)
-    else:
-        for row in rows:
-            print(f"{row['state']:<9} {row['folder']}  {row['cause']}".rstrip())
-        if not rows:
-            print("Nothing has been trained here.")
-    return 0
-
-
-def show(argv: Sequence[str]) -> int:
-    """How one run stands."""
-    line = parse_line(argv, {"home": True, "json": False})
-    run = _named_run(line)
-    if isinstance(run, list):
-        return refuse(run, line)
-    if line.own.get("json"):
-        print_json(_standing(run))
-    else:
-        for name, value in _standing(run).items():
-            print(f"{name:<8} {value}")
-    return 0
-
-
-def stop(argv: Sequence[str]) -> int:
-    """Ask a run to end: after its step and with a save, or without."""
-    line = parse_line(argv, {"home": True, "json": False, "without_saving": False})
-    run = _named_run(line)
-    if isinstance(run, list):
-        return refuse(run, line)
-    state = status_of(run).state
-    if state not in ("queued", "running", "stopping"):
-        return refuse([Problem("value.run", f"{run.path.name} is not running: it is {state}.")], line)
-    stop_run(run, save=not line.own.get("without_saving"))
-    print(f"{run.path.name} finishes its step and ends.")
-    return 0
-
-
-def _job(line: Line) -> Job | list[Problem]:
+def job_of(line: Line) -> Job | list[Problem]:
     """The job of a command line: a job.json, or a preset with flags over it."""
     values, problems = _values(line)
     if "job" in line.own:
@@ -237,7 +193,9 @@ def _values(line: Line) -> tuple[dict[str, Any], list[Problem]]:
     return values, problems
 
 
-def _look(config: TrainingConfig, deep: bool = False) -> tuple[tuple[ModelFacts | None, Report | None], list[Problem]]:
+def look_at(
+    config: TrainingConfig, deep: bool = False
+) -> tuple[tuple[ModelFacts | None, Report | None], list[Problem]]:
     """Gate three: model and data, each as far as it is given."""
     problems: list[Problem] = []
     facts, report = None, None
@@ -269,7 +227,7 @@ def _make_demo(home: Path) -> None:
     mark_made(home)
 
 
-def _follow(run: RunFolder) -> int:
+def follow(run: RunFolder) -> int:
     """Show a run until it ends, and say what it wrote. Ctrl+C asks it to finish its step and save."""
     console = Console(run.events_file)
     console.watch()
@@ -289,20 +247,3 @@ def _follow(run: RunFolder) -> int:
         print(f"Models: {job.config.saves.output_dir}")
     print(f"The run, with samples and log: {run.path}")
     return 0
-
-
-def _named_run(line: Line) -> RunFolder | list[Problem]:
-    if line.problems or len(line.words) != 1:
-        return line.problems or [Problem("value.words", "Name one run, as `python -m trainer runs` lists them.")]
-    for path in (Path(line.words[0]), home_folder(line.own.get("home")) / "runs" / line.words[0]):
-        if RunFolder(path).job_file.is_file():
-            return RunFolder(Path(os.path.abspath(path)))
-    return [Problem("value.run", f"There is no run {line.words[0]}. `python -m trainer runs` lists them.")]
-
-
-def _standing(run: RunFolder) -> dict[str, Any]:
-    status = status_of(run)
-    return {"name": run.name, "state": status.state, "folder": str(run.path), "cause": status.cause}
-
-
-__all__ = ["check", "demo", "faces", "home_folder", "job_name", "plan", "runs", "show", "stop", "train"]

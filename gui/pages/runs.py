@@ -19,6 +19,7 @@ from gui.frame import Frame
 from gui.marks import message
 from gui.monitor import Monitors
 from gui.pages.live import ACT_SCRIPT, Choices, LivePage, build_live, part
+from gui.queue_card import queue_card
 from gui.run_cards import job_options
 from gui.run_list import list_head, newest_live, rows_of, run_list
 from gui.run_on_page import RunOnPage, can_go_on
@@ -27,7 +28,9 @@ from trainer.contract.config import DEFAULTS, OPTIONS
 from trainer.contract.control import send
 from trainer.contract.job import Job, make_job
 from trainer.runs.folder import RunFolder, list_runs, new_run
-from trainer.runs.runner import end_run, start_run, stop_run
+from trainer.runs.order import read_order, set_goes_on
+from trainer.runs.queue import move
+from trainer.runs.runner import end_run, go_on_with_queue, start_run, stop_run
 from trainer.runs.status import status_of
 
 
@@ -40,6 +43,7 @@ class RunsPage:
     told: gr.HTML
     list_head: gr.HTML
     list_body: gr.HTML
+    queue: gr.HTML
     live: LivePage
     seen: gr.State
     """What this browser was shown last, by component: only what differs is sent."""
@@ -65,11 +69,12 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
         with gr.Column(elem_classes=["at-list-view"]):
             head = part(script=ACT_SCRIPT)
             body = part(script=ACT_SCRIPT)
+            queue = part(script=ACT_SCRIPT)
         # The pulse hides one of the two: for a column as an output Gradio walks through all that is in it, each second.
         with gr.Column(elem_classes=["at-run-view"]):
             live = build_live()
     page = RunsPage(
-        frame, heartbeat, told, head, body, live,
+        frame, heartbeat, told, head, body, queue, live,
         gr.State({}), gr.State(False), gr.State(""), gr.State(""),
     )  # fmt: skip
     return lambda: _wire(studio, page)
@@ -80,7 +85,7 @@ def _wire(studio: Studio, page: RunsPage) -> None:
     monitors = Monitors()
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     inputs = [frame.shown_run, page.seen, page.asking, page.chosen, page.words, *live.choices]
-    parts = [page.pulse, page.told, page.list_head, page.list_body]
+    parts = [page.pulse, page.told, page.list_head, page.list_body, page.queue]
     outputs = [*parts, *live.parts_components, page.seen]
 
     def show(name: str, seen: dict, asking: bool, chosen: str, words: str, *choices: Any) -> Any:
@@ -88,6 +93,7 @@ def _wire(studio: Studio, page: RunsPage) -> None:
         if run is None:
             rows = rows_of(list_runs(studio.runs))
             html = {page.list_head: list_head(rows), page.list_body: run_list(rows, chosen)}
+            html[page.queue] = queue_card(studio.runs)
             return _news(page, seen, {"run": "", "step": 0}, html | {page.told: words})
         shown = look(monitors, run)
         html = live.parts(shown, Choices(*choices, asking=asking))
@@ -97,7 +103,7 @@ def _wire(studio: Studio, page: RunsPage) -> None:
         return _act(studio, page, monitors, dict(event._data or {}), name)
 
     acted = [frame.shown_run, page.asking, page.chosen, page.words, frame.tabs, frame.asked, *studio.form.components]
-    clicks = [part.click for part in (live.crumbs, live.head, page.list_head, page.list_body)]
+    clicks = [part.click for part in (live.crumbs, live.head, page.list_head, page.list_body, page.queue)]
     # One after another for all browsers: two answers for one browser could otherwise overtake each other.
     one = {**quiet, "concurrency_limit": 1, "concurrency_id": "runs-show"}
     gr.on(clicks, act, inputs=[frame.shown_run], outputs=acted, queue=False, **quiet).then(
@@ -176,16 +182,26 @@ def _act(studio: Studio, page: RunsPage, monitors: Monitors, data: dict[str, str
         return updates | {page.chosen: data.get("state", "")}
     if kind == "new":
         return updates | {frame.tabs: gr.Tabs(selected="train")}
-    run = run_named(studio, name)
-    if run is None:
-        return updates
-    if kind == "edit":
+    # A click in the queue names its run; on a run's own page it is the one that is shown.
+    run = run_named(studio, data.get("run", name))
+    if kind == "edit" and run is not None:
         return updates | _edit(studio, page, run)
     try:
-        following = _do(studio, look(monitors, run), kind)
+        if kind in ("goes_on", "release"):
+            _tend_queue(studio, kind)
+            return updates
+        following = _do(studio, look(monitors, run), kind) if run is not None else None
     except (OSError, RuntimeError) as failure:
         return updates | {page.words: message("bad", "That could not be done.", f"{failure}")}
     return updates | ({frame.shown_run: following.path.name} if following else {})
+
+
+def _tend_queue(studio: Studio, kind: str) -> None:
+    """What concerns all that waits. Raises OSError, RuntimeError."""
+    if kind == "release":
+        go_on_with_queue(studio.runs)
+    else:
+        set_goes_on(studio.runs, not read_order(studio.runs).goes_on)
 
 
 def _do(studio: Studio, shown: RunOnPage, kind: str) -> RunFolder | None:
@@ -196,6 +212,8 @@ def _do(studio: Studio, shown: RunOnPage, kind: str) -> RunFolder | None:
             send(run.control_file, kind)
         case "finish" | "unqueue":
             stop_run(run)
+        case "earlier" | "later":
+            move(run, -1 if kind == "earlier" else 1)
         case "stop":
             stop_run(run, save=False)
         case "end":

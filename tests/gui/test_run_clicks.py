@@ -1,5 +1,6 @@
 """What the buttons of a run do."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from gui.pages import runs as page
 from gui.studio import Studio
 from tests.gui.written_runs import OPTIONS, Course, end, write_run
 from trainer.contract.job import Job, read_job
-from trainer.runs.folder import RunFolder, list_runs
+from trainer.runs.folder import RunFolder, list_runs, new_run
+from trainer.runs.order import read_order
+from trainer.runs.queue import queued_runs
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../other", "a/b", "a\\b", "C:\\x", "a\0b", "no such run"])
@@ -54,3 +57,20 @@ def test_going_on_without_a_state_says_so(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no state to go on from"):
         page._do(studio, page.look(Monitors(), old), "go_on")
     assert len(list_runs(studio.runs)) == 1
+
+
+def test_queue_is_arranged_by_clicks(tmp_path: Path) -> None:
+    """Earlier, later and out act on the run that the click names, and what a crash does is switched there and back."""
+    studio = Studio(home=tmp_path)
+    job = read_job(write_run(studio.runs, Course(steps=2, sample_every=0)).job_file)
+    assert isinstance(job, Job)
+    one, two, three = (new_run(studio.runs, replace(job, name=name)) for name in ("one", "two", "three"))
+    page._do(studio, page.look(Monitors(), three), "earlier")
+    page._do(studio, page.look(Monitors(), one), "later")
+    assert queued_runs(studio.runs) == [three, one, two]
+    page._do(studio, page.look(Monitors(), one), "unqueue")
+    assert queued_runs(studio.runs) == [three, two]
+    page._tend_queue(studio, "goes_on")
+    assert not read_order(studio.runs).goes_on
+    page._tend_queue(studio, "goes_on")
+    assert read_order(studio.runs).goes_on

@@ -56,7 +56,7 @@ def test_the_controls_stand_in_their_order(run: RunFolder) -> None:
     assert acts(head(page_of(run), asking=False)) == ["save", "sample", "finish", "ask"]
     assert acts(head(page_of(run, can_sample=False), asking=False)) == ["save", "finish", "ask"]
     assert acts(head(page_of(run, "stopping"), asking=False)) == ["end"]
-    assert acts(head(page_of(run, "queued", "Waits."), asking=False)) == ["unqueue"]
+    assert acts(head(page_of(run, "queued", "Waits."), asking=False)) == ["unqueue", "edit"]
     assert acts(head(page_of(run, "finished"), asking=False)) == ["edit"]
     assert "at-button-filled" not in head(page_of(run), asking=True)
 

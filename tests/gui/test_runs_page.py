@@ -1,11 +1,12 @@
 """The Runs page in a real browser."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gui.written_runs import Course, end, write_run
+from tests.studio_process import ROOT
 from trainer.contract.events import EventWriter, Saved, Stepped
 from trainer.runs.folder import RunFolder
 from trainer.runs.status import status_of
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+PICTURES = ROOT / "tests" / "output"
 NASTY = "<img src=x onerror=alert(1)>"
 
 
@@ -106,6 +109,43 @@ def test_wishes_reach_the_trainer_and_are_told(running: RunFolder, page: "Page")
     page.get_by_role("button", name="End it at once").click()
     page.locator(".at-run-title .at-state-stopped").wait_for()
     assert status_of(running).state == "stopped"
+
+
+def test_queue_is_arranged_and_let_go_on(runs: Path, page: "Page") -> None:
+    """The queue shows what waits in its order; arrows move a run, a held queue says whose crash it waits for."""
+    names = ("one", NASTY, "three")
+    # No job that can be read: as soon as the queue goes on, each of them ends at once.
+    for number, name in enumerate(names):
+        folder = runs / f"20260101-00000{number}-run"
+        folder.mkdir()
+        (folder / "job.json").write_text(json.dumps({"schema": 99, "name": name, "options": {}}))
+    (runs / "held.json").write_text('{"run": "20251231-000000-harbour"}')
+    open_runs(page)
+    waiting = page.locator(".at-waiting .at-run-name")
+    waiting.nth(2).wait_for()
+    assert waiting.all_inner_texts() == list(names)
+    page.get_by_role("button", name="Let three start earlier").click()
+    page.wait_for_function("document.querySelectorAll('.at-waiting .at-run-name')[1]?.innerText === 'three'")
+    assert waiting.all_inner_texts() == ["one", "three", NASTY]
+    assert page.get_by_role("button", name="Let one start earlier").is_disabled()
+    page.get_by_label("Go on after a crash").uncheck()
+    wait_until(lambda: (runs / "queue.json").exists() and '"goes_on": false' in (runs / "queue.json").read_text())
+    page.get_by_label("Go on after a crash").check()
+    wait_until(lambda: '"goes_on": true' in (runs / "queue.json").read_text())
+    page.get_by_role("button", name="Take one out of the queue").click()
+    page.wait_for_function("document.querySelectorAll('.at-waiting li').length === 2")
+    assert page.get_by_text("20251231-000000-harbour crashed, and you asked it to wait then.").count() == 1
+    page.screenshot(path=PICTURES / "queue-1280.png", full_page=True)
+    page.get_by_role("button", name="Go on with the queue").click()
+    page.locator(".at-queue").wait_for(state="detached")
+    page.get_by_role("button", name=re.compile("^Crashed")).wait_for()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_stop_without_saving_asks_once(running: RunFolder, page: "Page") -> None:

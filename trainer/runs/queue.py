@@ -11,14 +11,26 @@ from pathlib import Path
 from trainer.contract.identity import identity_of, is_alive, read_identity
 from trainer.contract.records import read_record, write_record
 from trainer.runs.folder import RunFolder, list_runs
+from trainer.runs.order import arrange, sort_waiting
 
 _JUST_CLAIMED_S = 5.0
 """Between taking a run and starting its launcher, or writing its exit.json, lie some milliseconds."""
 
 
 def queued_runs(home: Path) -> list[RunFolder]:
-    """The runs that nobody took yet, in the order in which they will be: the order of asking."""
-    return [run for run in reversed(list_runs(home)) if is_queued(run)]
+    """The runs that nobody took yet, in the order in which they will be: as people arranged them, else as asked."""
+    return sort_waiting(home, [run for run in reversed(list_runs(home)) if is_queued(run)])
+
+
+def move(run: RunFolder, by: int) -> None:
+    """Let a waiting run be taken so many places earlier (negative) or later. Raises OSError."""
+    home = run.path.parent
+    waiting = queued_runs(home)
+    if run not in waiting:
+        return
+    place = waiting.index(run)
+    waiting.insert(max(0, place + by), waiting.pop(place))
+    arrange(home, waiting)
 
 
 def is_queued(run: RunFolder) -> bool:

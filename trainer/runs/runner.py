@@ -16,10 +16,11 @@ import psutil
 from trainer.contract.control import send
 from trainer.contract.identity import Identity, is_alive, read_identity, write_identity
 from trainer.contract.job import Job, read_job
-from trainer.runs.ending import judge, record_ending, record_exit
+from trainer.runs.ending import Ending, judge, record_ending, record_exit
 from trainer.runs.folder import RunFolder
 from trainer.runs.launch import TRAINER, launch_command
 from trainer.runs.lock import take_lock
+from trainer.runs.order import held_by, hold, read_order, release
 from trainer.runs.processes import end_tree, find_process, start_detached, wait_until_gone
 from trainer.runs.queue import (
     announce_runner,
@@ -44,8 +45,10 @@ _CANCELLED = "taken out of the queue before it began"
 def start_run(run: RunFolder, trainer: Sequence[str] = TRAINER) -> None:
     """Make sure that a runner lives for the queue in which this run waits. `trainer`: what accelerate is to start.
 
-    Returns when one is up. Raises RuntimeError where none comes up.
+    Returns when one is up, or at once where a crash holds the queue. Raises RuntimeError where none comes up.
     """
+    if held_by(run.path.parent) is not None:
+        return
     _start_runner(run.path.parent, trainer, until=lambda: not is_queued(run))
 
 
@@ -58,6 +61,12 @@ def tend(home: Path, trainer: Sequence[str] = TRAINER) -> bool:
         return False
     _start_runner(home, trainer, until=lambda: not _needs_runner(home))
     return True
+
+
+def go_on_with_queue(home: Path, trainer: Sequence[str] = TRAINER) -> None:
+    """Let a queue that a crash holds go on. Raises OSError, and RuntimeError where no runner comes up."""
+    release(home)
+    tend(home, trainer)
 
 
 def stop_run(run: RunFolder, *, save: bool = True) -> None:
@@ -119,6 +128,8 @@ def _empty_queue(home: Path, trainer: Sequence[str], tried: set[Path]) -> None:
 
 
 def _next_run(home: Path, tried: set[Path]) -> RunFolder | None:
+    if held_by(home) is not None:
+        return None
     return next((run for run in queued_runs(home) if run.path not in tried), None)
 
 
@@ -128,13 +139,13 @@ def _train(run: RunFolder, trainer: Sequence[str]) -> None:
         return
     job = read_job(run.job_file)
     if not isinstance(job, Job):
-        record_exit(run, 2, "failed", " ".join(problem.message for problem in job))
+        _end(run, Ending(2, None, "failed", " ".join(problem.message for problem in job), time.time()))
         return
     _say(f"{run.path.name}: starts")
     try:
         process = start_detached(launch_command(run, job, trainer), run.log_file)
     except OSError as failure:
-        record_exit(run, None, "failed", f"the trainer could not be started: {failure}")
+        _end(run, Ending(None, None, "failed", f"the trainer could not be started: {failure}", time.time()))
         return
     try:
         write_identity(run.launch_file, process.pid)
@@ -170,9 +181,16 @@ def _adopt(run: RunFolder) -> None:
 def _conclude(run: RunFolder, code: int | None) -> None:
     launched = read_identity(run.launch_file)
     stop = last_stop(run, launched.create_time if launched else 0.0)
-    ending = judge(run, code, demanded=stop is not None and stop[0] == "stop_without_saving")
+    _end(run, judge(run, code, demanded=stop is not None and stop[0] == "stop_without_saving"))
+
+
+def _end(run: RunFolder, ending: Ending) -> None:
+    """Write exit.json. After a crash the queue may have to wait for a person: that first, exit.json is the last."""
+    crashed = ending.result not in ("completed", "stopped")
+    if crashed and not read_order(run.path.parent).goes_on:
+        hold(run.path.parent, run)
     record_ending(run, ending)
-    _say(f"{run.path.name}: {ending.result or 'crashed'} {ending.cause}".rstrip())
+    _say(f"{run.path.name}: {'crashed' if crashed else ending.result} {ending.cause}".rstrip())
 
 
 def _start_runner(home: Path, trainer: Sequence[str], until: Callable[[], bool]) -> None:
@@ -190,7 +208,8 @@ def _start_runner(home: Path, trainer: Sequence[str], until: Callable[[], bool])
 
 
 def _needs_runner(home: Path) -> bool:
-    return bool(queued_runs(home)) or any(_is_unattended(run) for run in live_runs(home))
+    waiting = held_by(home) is None and bool(queued_runs(home))
+    return waiting or any(_is_unattended(run) for run in live_runs(home))
 
 
 def _is_unattended(run: RunFolder) -> bool:
