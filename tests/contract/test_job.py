@@ -43,6 +43,15 @@ BROKEN: dict[str, dict[str, object]] = {
     "ema_keys_without_ema": {"save_ema_keys": True},
     "ema_keys_in_a_folder": {"save_ema_keys": True, "use_ema": True, "save_model_as": "diffusers"},
     "two_formats": {"use_safetensors": True, "save_model_as": "ckpt"},
+    "zero_snr_without_v": {"zero_terminal_snr": True},
+    "v_scale_without_v": {"scale_v_pred_loss_like_noise_pred": True},
+    "two_timestep_weights": {"min_snr_gamma": 5, "debiased_estimation_loss": True},
+    "noise_offset_missing": {"adaptive_noise_scale": 0.01},
+    "discount_without_levels": {"multires_noise_discount": 0.2},
+    "perturbation_missing": {"ip_noise_gamma_random_strength": True},
+    "one_timestep": {"min_timestep": 400, "max_timestep": 400},
+    "huber_without_huber": {"huber_c": 0.2},
+    "huber_scale_by_noise": {"loss_type": "huber", "huber_scale": 2},
 }
 
 

@@ -6,13 +6,14 @@ import torch
 
 from tests.training.conftest import draw_pictures
 from trainer.contract.config import DataSection, ImageSection, ModelSection
+from trainer.contract.loss import LossSection
 from trainer.dataset.captions import entries_of
 from trainer.dataset.pixels import pixels
 from trainer.dataset.scan import scan
 from trainer.model.load import load_networks
 from trainer.training.denoiser import Denoiser
 from trainer.training.latents import SCALE
-from trainer.training.objective import NoiseSchedule, squared_error
+from trainer.training.objective import Objective
 from trainer.training.text import Reader
 
 CAPTION = "sks dog"
@@ -35,8 +36,9 @@ def fixed_loss(model: Path, folder: Path) -> float:
     x0 = networks.vae.encode(seen.permute(2, 0, 1)[None].float() / 127.5 - 1).latent_dist.mean * SCALE
     eps = torch.randn((PAIRS, *x0.shape[1:]), generator=torch.Generator().manual_seed(123))
     t = torch.linspace(0, 999, PAIRS).round().long()
-    schedule = NoiseSchedule()
+    objective = Objective(networks.prediction, LossSection())
     x0 = x0.expand_as(eps)
     ids = Reader(networks.tokenizer).ids([CAPTION] * PAIRS)
-    predicted = Denoiser(networks.unet, networks.text_encoder, None)(schedule.add_noise(x0, eps, t), t, ids)
-    return float(squared_error(predicted, schedule.target(networks.prediction, x0, eps, t)).mean())
+    predicted = Denoiser(networks.unet, networks.text_encoder, None)(objective.schedule.add_noise(x0, eps, t), t, ids)
+    target = objective.schedule.target(objective.prediction, x0, eps, t)
+    return float(objective.errors(predicted, target, t).mean())

@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,24 @@ from torch import Tensor
 
 from tests.training.conftest import FIXTURES
 from trainer.contract.config import ModelSection
-from trainer.dataset.batches import Use
+from trainer.contract.loss import LossSection
+from trainer.dataset.batches import Purpose, Use
 from trainer.dataset.captions import Entry
 from trainer.dataset.scan import Picture
 from trainer.model.load import load_networks
 from trainer.training.denoiser import Denoiser
 from trainer.training.engine import Engine
 from trainer.training.feed import Batch, Group
+from trainer.training.latents import Encoder, FreshLatents
 from trainer.training.learner import Aim, Learner, Taken
+from trainer.training.objective import Objective
 from trainer.training.optimizer import make_optimizer
 from trainer.training.text import freeze_unread_layers
 
 PRIOR_LOSS_WEIGHT = 0.5
+
+RAW = {Purpose.LATENT: "rng_randn", Purpose.NOISE: "rng_randn_like", Purpose.OFFSET: "rng_randn.2"}
+"""Purpose -> the draws as the recorded program got them from torch, in the cases that keep them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class Recorded:
         """Whether the model is the 2.x one, which predicts v."""
         return "sd2" in self.name
 
+    @property
+    def with_text_encoder(self) -> bool:
+        """Whether the text encoder is trained as well."""
+        return any(key.startswith("text_encoder.") for key in self.keys)
+
 
 def read_case(name: str) -> Recorded:
     """Read a case from the fixtures."""
@@ -51,18 +63,21 @@ def read_case(name: str) -> Recorded:
 
 
 class FedLearner:
-    """Our learner, given the recorded latents, noise, timesteps and ids in place of its own draws."""
+    """Our learner, given the recorded pictures or latents, draws, timesteps and ids in place of its own."""
 
-    def __init__(self, case: Recorded, monkeypatch: Any, clip_skip: int | None = None) -> None:
+    def __init__(
+        self, case: Recorded, monkeypatch: Any, clip_skip: int | None = None, loss: Mapping[str, Any] | None = None
+    ) -> None:
         self.case = case
         model = FIXTURES / "models" / ("tiny-sd2v" if case.v2 else "tiny-sd1")
         section = ModelSection(pretrained_model_name_or_path=str(model), v2=case.v2, v_parameterization=case.v2)
         networks = load_networks(section)
         networks.unet.requires_grad_(True).train()
-        networks.text_encoder.requires_grad_(True).train()
+        networks.text_encoder.requires_grad_(case.with_text_encoder).train()
         freeze_unread_layers(networks.text_encoder, clip_skip)
         self.weights = {f"unet.{name}": weight for name, weight in networks.unet.named_parameters()}
-        self.weights |= {f"text_encoder.text_model.{n}": w for n, w in networks.text_encoder.named_parameters()}
+        if case.with_text_encoder:
+            self.weights |= {f"text_encoder.text_model.{n}": w for n, w in networks.text_encoder.named_parameters()}
         assert sorted(self.weights) == case.keys
         engine = Engine("no")
         networks_by_name = {"unet": networks.unet, "text_encoder": networks.text_encoder}
@@ -72,19 +87,38 @@ class FedLearner:
             engine,
             self,
             self,
-            Aim(networks.prediction, PRIOR_LOSS_WEIGHT, seed=0, max_grad_norm=1.0),
+            Aim(
+                Objective(networks.prediction, LossSection(**loss or {})), PRIOR_LOSS_WEIGHT, seed=0, max_grad_norm=1.0
+            ),
         )
+        self._fresh = FreshLatents(Encoder(networks.vae, engine, lambda *_: None), engine, seed=0)
         self._step = 0
-        monkeypatch.setattr("trainer.training.learner.draw_normal", lambda *_: self.of("noise"))
-        monkeypatch.setattr("trainer.training.learner.draw_timesteps", lambda *_: self.of("timesteps"))
+        monkeypatch.setattr("trainer.training.noise.draw_normal", self.draw)
+        monkeypatch.setattr("trainer.training.latents.draw_normal", self.draw)
+        monkeypatch.setattr("trainer.training.noise.draw_timesteps", lambda *_: self.of("timesteps"))
 
     def of(self, what: str) -> Tensor:
         """A recorded tensor of the step that is under way."""
         return self.case.tensors[f"step{self._step:02d}.{what}"]
 
+    def has(self, what: str) -> bool:
+        """Whether the case holds this tensor for the step that is under way."""
+        return f"step{self._step:02d}.{what}" in self.case.tensors
+
+    def draw(self, seed: int, epoch: int, uses: Sequence[Use], shape: Sequence[int], purpose: Purpose) -> Tensor:
+        """In place of our dice: the recorded program's draws, or the noise that it made of them."""
+        drawn = self.of(RAW[purpose] if self.has(RAW[purpose]) or purpose != Purpose.NOISE else "noise")
+        assert tuple(drawn.shape) == (len(uses), *shape)
+        return drawn
+
     def latents(self, batch: Batch, epoch: int) -> Tensor:
-        """In place of the VAE."""
-        return self.of("latents")
+        """By our VAE from the picture where the case has it, else the recorded ones."""
+        pixels = self.case.tensors.get(f"vae{self._step:02d}.image_u8")
+        if pixels is None:
+            return self.of("latents")
+        found = self._fresh.latents(replace(batch, pixels_BHWC=pixels.permute(0, 2, 3, 1)), epoch)
+        assert torch.allclose(found, self.of("latents"), atol=3e-5), "of latents up to 6"
+        return found
 
     def ids(self, captions: list[str]) -> Tensor:
         """In place of the tokenizer."""
@@ -106,9 +140,9 @@ class FedLearner:
         grads = [self.weights[key].grad for key in self.case.keys]
         return torch.tensor([nothing if g is None else digest(g) for g in grads], dtype=torch.float64)
 
-    def weight_digests(self) -> Tensor:
-        """The same of each weight."""
-        return torch.tensor([digest(self.weights[key]) for key in self.case.keys], dtype=torch.float64)
+    def weight_digests(self, values: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The same of each weight, or of the values given in their place."""
+        return torch.tensor([digest((values or self.weights)[key]) for key in self.case.keys], dtype=torch.float64)
 
 
 def digest(tensor: Tensor) -> list[float]:

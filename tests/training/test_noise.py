@@ -1,16 +1,17 @@
-"""Random numbers of a step and the noise schedule."""
+"""Random numbers of a step, and the noise that the options make of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from torch.nn.functional import avg_pool2d
 
+from trainer.contract.loss import LossSection
 from trainer.dataset.batches import Purpose, Use
 from trainer.dataset.captions import Entry
 from trainer.dataset.scan import Picture
-from trainer.training.noise import draw_normal, draw_timesteps
-from trainer.training.objective import NoiseSchedule, batch_loss, squared_error
+from trainer.training.noise import Dice, draw_normal, draw_pyramid, draw_timesteps
 
 ENTRY = Entry(Picture(Path("a.png"), 64, 64), "", 1, False, Path("1_a"))
 
@@ -55,40 +56,108 @@ def test_numbers_are_standard_normal_and_timesteps_uniform() -> None:
     assert float(counts.min()) > 400 and float(counts.max()) < 600
 
 
-@pytest.fixture
-def reference() -> DDPMScheduler:
-    """diffusers' schedule with Stable Diffusion's betas."""
-    return DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000)
+def dice(seed: int = 5, **options: Any) -> Dice:
+    """Dice of a run with these options of noise."""
+    return Dice(LossSection(**options), seed, lambda tensor: tensor)
 
 
-def test_noise_and_velocity_are_those_of_diffusers(reference: DDPMScheduler) -> None:
-    """Noisy latents and the v target agree with diffusers' scheduler at every timestep."""
-    torch.manual_seed(0)
-    x0, eps, t = torch.randn(1000, 4, 4, 4), torch.randn(1000, 4, 4, 4), torch.arange(1000)
-    ours = NoiseSchedule()
-    assert torch.allclose(ours.add_noise(x0, eps, t), reference.add_noise(x0, eps, t), atol=1e-6)
-    assert torch.allclose(ours.velocity(x0, eps, t), reference.get_velocity(x0, eps, t), atol=1e-6)
-    assert torch.equal(ours.target("epsilon", x0, eps, t), eps)
-    assert torch.equal(ours.target("v", x0, eps, t), ours.velocity(x0, eps, t))
+def test_timesteps_stay_within_their_range() -> None:
+    """All of low, ..., high - 1 and no other; where none is left, the upper end for all."""
+    assert set(draw_timesteps(0, 0, uses(*range(200)), 20, 25).tolist()) == {20, 21, 22, 23, 24}
+    assert set(draw_timesteps(0, 0, uses(*range(20)), 400, 400).tolist()) == {400}
+    assert torch.equal(draw_timesteps(3, 1, uses(*range(99)), 0, 1000), draw_timesteps(3, 1, uses(*range(99))))
+    assert set(dice(min_timestep=7, max_timestep=8).timesteps(0, uses(*range(20))).tolist()) == {7}
 
 
-def test_all_noise_levels_stay_apart() -> None:
-    """1,000 different levels, from almost none to almost only noise (0.99915 and 0.00466)."""
-    alphas = NoiseSchedule().alphas_cumprod
-    assert len(alphas.unique()) == 1000 and bool((alphas.diff() < 0).all())
-    assert float(alphas[0]) == pytest.approx(0.99915, abs=1e-6)
-    assert float(alphas[-1]) == pytest.approx(0.004660, abs=1e-6)
+EVERYTHING: dict[str, Any] = {
+    "noise_offset": 0.2,
+    "noise_offset_random_strength": True,
+    "adaptive_noise_scale": 0.3,
+    "multires_noise_iterations": 8,
+    "multires_noise_discount": 0.7,
+    "ip_noise_gamma": 0.1,
+    "ip_noise_gamma_random_strength": True,
+}
 
 
-def test_loss_is_the_mean_of_weighted_errors() -> None:
-    """(1/B) sum w_i mse_i: weights are not normalised, and a sample of weight 0 still counts in B."""
-    predicted = torch.stack([torch.full((4, 2, 2), float(n)) for n in (1, 2, 3)])
-    error = squared_error(predicted, torch.zeros_like(predicted))
-    assert error.tolist() == [1, 4, 9]
-    assert float(batch_loss(error, torch.tensor([1.0, 0.5, 0.0]))) == pytest.approx(3 / 3)
+def test_neighbours_in_a_batch_change_no_noise() -> None:
+    """With every option of noise on, an image's noise depends on itself, the seed and the epoch alone."""
+    torch.manual_seed(1)
+    x0 = torch.randn(3, 4, 16, 8)
+    together = dice(**EVERYTHING).noise(x0, 2, uses(3, 7, 5))
+    alone = dice(**EVERYTHING).noise(x0[1:2], 2, uses(7))
+    assert torch.equal(together.asked[1], alone.asked[0]) and torch.equal(together.added[1], alone.added[0])
+    for seed, epoch, index in ((6, 2, 7), (5, 3, 7), (5, 2, 8)):
+        other = dice(seed, **EVERYTHING).noise(x0[1:2], epoch, uses(index))
+        assert not torch.equal(other.asked, alone.asked)
+        assert not torch.equal(other.added - other.asked, alone.added - alone.asked)
 
 
-def test_error_of_half_precision_is_taken_in_fp32() -> None:
-    """Squares of what fp16 holds do not overflow."""
-    predicted = torch.full((1, 1, 1, 1), 300.0, dtype=torch.float16)
-    assert float(squared_error(predicted, torch.zeros_like(predicted))) == 90_000
+def test_offset_shifts_each_channel_as_a_whole() -> None:
+    """The noise is the plain one plus a normal number of the asked size for each channel; the networks are asked so."""
+    x0 = torch.zeros(500, 4, 8, 8)
+    batch = uses(*range(500))
+    plain, shifted = dice().noise(x0, 0, batch), dice(noise_offset=0.1).noise(x0, 0, batch)
+    assert shifted.asked is shifted.added
+    shift = shifted.asked - plain.asked
+    assert float((shift - shift.mean(dim=(2, 3), keepdim=True)).abs().max()) < 1e-6
+    channels = shift[:, :, 0, 0]
+    assert abs(float(channels.mean())) < 0.01 and float(channels.std()) == pytest.approx(0.1, rel=0.05)
+    weaker = dice(noise_offset=0.1, noise_offset_random_strength=True).noise(x0, 0, batch).asked - plain.asked
+    share = weaker[:, :, 0, 0] / channels
+    # One strength for all channels of an image, anywhere between none and the whole.
+    assert float((share - share[:, :1]).abs().max()) < 1e-2
+    assert float(share.min()) > -1e-2 and float(share.max()) < 1 + 1e-2 and 0.4 < float(share.mean()) < 0.6
+
+
+def test_offset_grows_with_the_mean_of_a_channel() -> None:
+    """o + a |mean| for each channel, and never below 0."""
+    x0 = torch.zeros(1, 4, 8, 8) + torch.tensor([0.0, 1.0, -2.0, 4.0]).view(1, 4, 1, 1)
+    plain = dice().noise(x0, 0, uses(0)).asked
+
+    def shift(**options: float) -> torch.Tensor:
+        return (dice(**options).noise(x0, 0, uses(0)).asked - plain).mean(dim=(2, 3))[0]
+
+    unit = shift(noise_offset=1)
+    grown, shrunk = shift(noise_offset=0.1, adaptive_noise_scale=0.2), shift(noise_offset=0.1, adaptive_noise_scale=-1)
+    assert torch.allclose(grown / unit, torch.tensor([0.1, 0.3, 0.5, 0.9]), atol=1e-4)
+    assert torch.allclose(shrunk / unit, torch.tensor([0.1, 0.0, 0.0, 0.0]), atol=1e-4)
+
+
+def test_perturbation_is_seen_but_not_asked_for() -> None:
+    """The networks are asked for the plain noise, and see it with a little more of another."""
+    x0, batch = torch.zeros(50, 4, 8, 8), uses(*range(50))
+    plain, perturbed = dice().noise(x0, 0, batch), dice(ip_noise_gamma=0.1).noise(x0, 0, batch)
+    assert torch.equal(perturbed.asked, plain.asked) and plain.asked is plain.added
+    more = perturbed.added - perturbed.asked
+    assert float(more.std()) == pytest.approx(0.1, rel=0.05)
+    assert abs(float((more * plain.asked).mean())) < 0.005
+    weaker = dice(ip_noise_gamma=0.1, ip_noise_gamma_random_strength=True).noise(x0, 0, batch)
+    share = (weaker.added - weaker.asked).std(dim=(1, 2, 3)) / more.std(dim=(1, 2, 3))
+    assert float(share.min()) >= 0 and float(share.max()) <= 1.001 and 0.3 < float(share.mean()) < 0.7
+
+
+def test_levels_get_coarser_and_weaker() -> None:
+    """Level i is an enlarged picture of at most 1/2**i of the size, and weighs discount**i; a side of 1 ends it."""
+    shape, size = (4, 64, 32), 32
+    sums = [draw_pyramid(0, 0, uses(0), shape, (number, 0.5))[0] for number in range(12)]
+    assert not sums[0].any()
+    for level in range(1, 12):
+        added = sums[level] - sums[level - 1]
+        if not added.any():
+            break
+        rank = int(torch.linalg.matrix_rank(added[0].double(), rtol=1e-4))
+        assert max(1, size // 4 ** (level - 1)) <= rank <= max(1, size // 2 ** (level - 1))
+        assert float(added.std()) < 1.5 * 0.5 ** (level - 1)
+    assert rank == 1 and level < 8, "the last level has one pixel on its shorter side"
+    assert torch.equal(sums[level], sums[11])
+
+
+def test_multiresolution_noise_has_unit_size_and_large_shapes() -> None:
+    """Each image's noise is divided by its own deviation, and its means over quarters vary more than plain noise's."""
+    x0, batch = torch.zeros(40, 4, 32, 32), uses(*range(40))
+    plain = dice().noise(x0, 0, batch).asked
+    coarse = dice(multires_noise_iterations=6, multires_noise_discount=0.5).noise(x0, 0, batch).asked
+    assert torch.allclose(coarse.std(dim=(1, 2, 3)), torch.ones(40), atol=1e-5)
+    quarters = [avg_pool2d(noise, 16).std() for noise in (plain, coarse)]
+    assert quarters[1] > 2 * quarters[0]

@@ -1,15 +1,18 @@
 """Each option acts, and acts on what it names alone."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.training.conftest import Train, of, run_to_the_end
 from trainer.contract.events import Event, Planned, Stepped, Warned
-from trainer.training import learner
+from trainer.training import noise
 from trainer.training.state import read_tensors
 
 
@@ -48,14 +51,14 @@ def test_both_halves_see_the_same_draws(train: Train, monkeypatch: pytest.Monkey
     seen: dict[str, list[Any]] = {}
     name = ""
     for what in ("draw_normal", "draw_timesteps"):
-        draw = getattr(learner, what)
+        draw = getattr(noise, what)
 
         def watch(*args: Any, draw: Any = draw) -> torch.Tensor:
             drawn = draw(*args)
             seen.setdefault(name, []).append((args, drawn))
             return drawn
 
-        monkeypatch.setattr(learner, what, watch)
+        monkeypatch.setattr(noise, what, watch)
     for name in ("unetonly", "encoderonly"):
         train(name, **{name: True}, max_train_steps=6)
     for (ours, drawn), (theirs, redrawn) in zip(seen["unetonly"], seen["encoderonly"], strict=True):
@@ -95,6 +98,15 @@ CHANGES: dict[str, dict[str, Any]] = {
     "v_parameterization": {"v_parameterization": True},
     "train_batch_size": {"train_batch_size": 1},
     "seed": {"seed": 8},
+    "min_snr_gamma": {"min_snr_gamma": 5},
+    "debiased_estimation_loss": {"debiased_estimation_loss": True},
+    "noise_offset": {"noise_offset": 0.1},
+    "noise_offset_random_strength": {"noise_offset": 0.1, "noise_offset_random_strength": True},
+    "adaptive_noise_scale": {"noise_offset": 0.1, "adaptive_noise_scale": 0.1},
+    "multires_noise_iterations": {"multires_noise_iterations": 4, "multires_noise_discount": 0.5},
+    "ip_noise_gamma": {"ip_noise_gamma": 0.1, "ip_noise_gamma_random_strength": True},
+    "timesteps": {"min_timestep": 200, "max_timestep": 600},
+    "huber": {"loss_type": "huber", "huber_schedule": "exponential", "huber_c": 0.2, "huber_scale": 2},
 }
 """Options that change what the first epoch's losses are."""
 
@@ -112,6 +124,32 @@ def plain(lasting_values: dict[str, Any], tmp_path_factory: pytest.TempPathFacto
 def test_option_changes_the_losses(option: str, train: Train, plain: list[float]) -> None:
     """Turned on, the option shows in what is learnt."""
     assert losses(train("changed", max_train_steps=4, **CHANGES[option])) != plain
+
+
+def test_options_of_v_models_act(train: Train, tmp_path: Path) -> None:
+    """Both change what a v-model learns; a model for a zero terminal SNR says so in its scheduler."""
+    v = {"v_parameterization": True, "max_train_steps": 4}
+    plain = losses(train("plain", **v))
+    assert losses(train("scaled", **v, scale_v_pred_loss_like_noise_pred=True)) != plain
+    assert losses(train("zero", **v, zero_terminal_snr=True, output_dir=str(tmp_path / "zero out"))) != plain
+    told = {
+        out: json.loads((tmp_path / out / "last/scheduler/scheduler_config.json").read_text())
+        for out in ("out", "zero out")
+    }
+    assert told["zero out"]["rescale_betas_zero_snr"] is True and told["zero out"]["timestep_spacing"] == "trailing"
+    assert {config["prediction_type"] for config in told.values()} == {"v_prediction"}
+    assert "rescale_betas_zero_snr" not in told["out"]
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "zero out" / "last", safety_checker=None)
+    assert isinstance(pipeline.scheduler, DDIMScheduler) and float(pipeline.scheduler.alphas_cumprod[-1]) == 0
+
+
+def test_range_of_timesteps_stands_in_the_metadata(train: Train, tmp_path: Path) -> None:
+    """A model that learnt some timesteps only says which, as modelspec has it; other options of noise are named too."""
+    train(save_model_as="safetensors", min_timestep=200, noise_offset=0.05, max_train_steps=1)
+    with safe_open(tmp_path / "out" / "last.safetensors", "pt") as file:
+        words = file.metadata()
+    assert words["modelspec.timestep_range"] == "200,1000" and words["atelier.noise_offset"] == "0.05"
+    assert "atelier.min_snr_gamma" not in words
 
 
 def test_buckets_change_the_batches(train: Train) -> None:

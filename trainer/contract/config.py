@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from trainer.contract.loss import LossSection
 from trainer.contract.options import Option, Shown, options_of
 from trainer.contract.section import Section
 
@@ -417,6 +418,7 @@ class TrainingConfig(BaseModel):
     data: DataSection = DataSection()
     length: LengthSection = LengthSection()
     rate: RateSection = RateSection()
+    loss: LossSection = LossSection()
     images: ImageSection = ImageSection()
     captions: CaptionSection = CaptionSection()
     networks: NetworkSection = NetworkSection()

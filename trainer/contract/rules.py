@@ -5,6 +5,7 @@ returns all that are broken at once.
 """
 
 from trainer.contract.config import TrainingConfig
+from trainer.contract.loss_rules import LOSS_RULES
 from trainer.contract.problems import Mend, Problem
 from trainer.contract.prompts import parse_prompts
 from trainer.contract.rule import Rule
@@ -256,6 +257,7 @@ RULES: tuple[Rule, ...] = (
         message="The chosen format is not a .safetensors one, though .safetensors is asked for. Choose one.",
         mends=(("The format", {"use_safetensors": False}), ("One .safetensors file", {"save_model_as": "safetensors"})),
     ),
+    *LOSS_RULES,
 )
 
 

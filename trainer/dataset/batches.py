@@ -26,6 +26,11 @@ class Purpose(IntEnum):
     LATENT = 4
     NOISE = 5
     TIMESTEP = 6
+    OFFSET = 7
+    OFFSET_STRENGTH = 8
+    PYRAMID = 9
+    PERTURBATION = 10
+    PERTURBATION_STRENGTH = 11
 
 
 def rng(seed: int, epoch: int, index: int, purpose: Purpose) -> np.random.Generator:

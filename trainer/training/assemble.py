@@ -14,6 +14,7 @@ from trainer.contract.config import TrainingConfig
 from trainer.contract.events import Phase, Warned
 from trainer.contract.prompts import parse_prompts
 from trainer.dataset.batches import Batches
+from trainer.model.architecture import published
 from trainer.model.attention import set_attention
 from trainer.model.load import Networks, load_ema, load_networks
 from trainer.model.probe import probe_prediction
@@ -29,6 +30,7 @@ from trainer.training.latents import Encoder, FreshLatents, LatentSource, Seen, 
 from trainer.training.learner import Aim, Learner
 from trainer.training.ledger import EpochLoss, Ledger, Writer
 from trainer.training.loop import Asked, Training
+from trainer.training.objective import Objective
 from trainer.training.optimizer import make_optimizer
 from trainer.training.outcome import Refused, Stopped
 from trainer.training.resuming import Start, model_digest, other_model
@@ -37,6 +39,12 @@ from trainer.training.saving import Saver
 from trainer.training.state import StateRecord, Tensors, read_tensors
 from trainer.training.text import Reader, freeze_unread_layers
 from trainer.training.wishes import Wishes
+
+ZERO_TERMINAL_SNR = {
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,8 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
     both = {"unet": networks.unet, "text_encoder": networks.text_encoder}
     optimizer = make_optimizer(both, config.rate.eight_bit)
     average = make_average(trained, ema, tensors, start) if config.networks.use_ema and engine.main else None
-    aim = Aim(networks.prediction, config.length.prior_loss_weight, around.seed, config.rate.max_grad_norm)
+    objective = Objective(networks.prediction, config.loss, engine.device)
+    aim = Aim(objective, config.length.prior_loss_weight, around.seed, config.rate.max_grad_norm)
     reader = Reader(networks.tokenizer, config.captions.no_token_padding)
     learner = Learner(denoiser, optimizer, engine, source, reader, aim)
     if tensors is not None:
@@ -120,6 +129,9 @@ def load(config: TrainingConfig, start: Start, around: Surroundings) -> tuple[Ne
     digest = model_digest({"unet": networks.unet, "text_encoder": networks.text_encoder})
     if start.record is not None and start.record.model != digest:
         raise Refused([other_model()])
+    if config.loss.zero_terminal_snr:
+        # What a saved Diffusers folder says of how to draw. It is DDIM for both families: PNDM of 1.x cannot.
+        networks.scheduler = published("v2", "scheduler") | ZERO_TERMINAL_SNR
     return networks, ema, digest
 
 
@@ -241,7 +253,8 @@ def asked_of(config: TrainingConfig, first_step: int) -> Asked:
 def make_sampler(config: TrainingConfig, networks: Networks, average: Average | None, around: Surroundings) -> Sampler:
     """The sampler of the job's prompts; one without prompts draws nothing."""
     prompts, _ = parse_prompts(config.samples.sample_prompts)
-    drawing = Drawing(config.images.size, around.seed, config.networks.clip_skip, networks.prediction)
+    zero_snr = config.loss.zero_terminal_snr
+    drawing = Drawing(config.images.size, around.seed, config.networks.clip_skip, networks.prediction, zero_snr)
     return Sampler(networks, average, prompts, drawing, around.engine)
 
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from trainer.contract.control import WISHES
-from trainer.dataset.batches import Purpose, Use
+from trainer.dataset.batches import Use
 from trainer.training.denoiser import Denoiser
 from trainer.training.engine import Engine
 from trainer.training.feed import Batch, Group
 from trainer.training.latents import LatentSource
-from trainer.training.noise import draw_normal, draw_timesteps
-from trainer.training.objective import NoiseSchedule, Prediction, batch_loss, squared_error
+from trainer.training.noise import Dice
+from trainer.training.objective import Objective, batch_loss
 from trainer.training.optimizer import drop_group, skips_on_device, weights_of
 from trainer.training.text import Reader
 
@@ -50,7 +50,7 @@ class Taken:
 class Aim:
     """What the networks are to learn, and how far one step may go."""
 
-    prediction: Prediction
+    objective: Objective
     prior_loss_weight: float
     """How much regularization images count beside the others."""
     seed: int
@@ -77,7 +77,7 @@ class Learner:
         self._source = source
         self._reader = reader
         self._aim = aim
-        self._schedule = NoiseSchedule(engine.device)
+        self._dice = Dice(aim.objective.loss, aim.seed, engine.send)
 
     def set_rate(self, rate: float) -> dict[str, float]:
         """Set the learning rate of the next step; returns it by group."""
@@ -125,8 +125,8 @@ class Learner:
         for number, batch in enumerate(group.batches):
             last = number == len(group.batches) - 1
             with nullcontext() if last else self._engine.gathering(self._denoiser):
-                error, timesteps = self._errors(batch, group.epoch)
-                loss = batch_loss(error, self._weights(batch)) / group.present
+                error, weight, timesteps = self._judge(batch, group.epoch)
+                loss = batch_loss(error, weight) / group.present
                 # The wrapper takes the mean over the processes, the step the mean over the batches.
                 self._engine.backward(loss * self._engine.processes)
             loss_sum += loss.detach()
@@ -134,16 +134,19 @@ class Learner:
                 learnt.append(Learnt(batch.uses, timesteps, error.detach()))
         return loss_sum, learnt
 
-    def _errors(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
-        """The squared error of each sample [B] on the device, and its timestep [B] on the CPU."""
-        seed, send = self._aim.seed, self._engine.send
+    def _judge(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """How far off each sample is and how much that counts, [B] on the device; its timestep, [B] on the CPU."""
+        objective, send = self._aim.objective, self._engine.send
         with torch.no_grad():
             x0 = self._source.latents(batch, epoch)
-        eps = send(draw_normal(seed, epoch, batch.uses, x0.shape[1:], Purpose.NOISE))
-        timesteps = draw_timesteps(seed, epoch, batch.uses)
+        noise = self._dice.noise(x0, epoch, batch.uses)
+        timesteps = self._dice.timesteps(epoch, batch.uses)
         t = send(timesteps)
-        predicted = self._denoiser(self._schedule.add_noise(x0, eps, t), t, send(self._reader.ids(batch.captions)))
-        return squared_error(predicted, self._schedule.target(self._aim.prediction, x0, eps, t)), timesteps
+        noisy = objective.schedule.add_noise(x0, noise.added, t)
+        predicted = self._denoiser(noisy, t, send(self._reader.ids(batch.captions)))
+        target = objective.schedule.target(objective.prediction, x0, noise.asked, t)
+        weight = self._weights(batch) * objective.weights(t)
+        return objective.errors(predicted, target, t), weight, timesteps
 
     def _weights(self, batch: Batch) -> Tensor:
         prior = self._aim.prior_loss_weight

@@ -38,6 +38,7 @@ class Drawing:
     seed: int
     clip_skip: int | None
     prediction: Prediction
+    zero_terminal_snr: bool = False
 
 
 class Sampler:
@@ -52,7 +53,7 @@ class Sampler:
         self._drawing = drawing
         self._engine = engine
         self._reader = Reader(networks.tokenizer)
-        self._schedule = NoiseSchedule(engine.device)
+        self._schedule = NoiseSchedule(engine.device, drawing.zero_terminal_snr)
         self._drawn_at: int | None = None
 
     def draw(self, step: int, run: Path, events: Writer) -> None:
@@ -86,8 +87,7 @@ class Sampler:
             states = text_states(
                 self._networks.text_encoder, self._reader.ids(words).to(device), self._drawing.clip_skip
             )
-        timesteps = range(STEPS_OFFSET, TIMESTEPS, TIMESTEPS // prompt.steps)
-        walk = timesteps[: prompt.steps][::-1]
+        walk = walk_from_noise(prompt.steps, self._drawing.zero_terminal_snr)
         for now, then in zip(walk, [*walk[1:], 0], strict=True):
             latents = self._step(latents, states, now, then, prompt.scale)
         return self._decode(latents)
@@ -138,6 +138,17 @@ class Sampler:
 
     def _seed(self, index: int, prompt: Prompt) -> int:
         return prompt.seed if prompt.seed is not None else (self._drawing.seed + index) % 2**32
+
+
+def walk_from_noise(steps: int, from_the_end: bool) -> list[int]:
+    """The timesteps of a picture, noisiest first.
+
+    With a zero terminal SNR it must begin at the very last one ("trailing" in Lin et al. 2024, table 2): the first
+    step from noise alone is the one that such a model was trained for.
+    """
+    if from_the_end:
+        return [round(TIMESTEPS - step * TIMESTEPS / steps) - 1 for step in range(steps)]
+    return list(range(STEPS_OFFSET, TIMESTEPS, TIMESTEPS // steps)[:steps][::-1])
 
 
 def write_png(path: Path, pixels: np.ndarray, words: dict[str, str]) -> None:

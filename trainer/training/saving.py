@@ -21,6 +21,7 @@ from trainer.model.save import save_model
 from trainer.training.ema import Average
 from trainer.training.engine import Engine
 from trainer.training.ledger import Writer
+from trainer.training.objective import TIMESTEPS
 
 
 def last_name(saves: SaveSection) -> str:
@@ -134,11 +135,15 @@ def training_record(config: TrainingConfig, plan: Plan, seed: int) -> Mapping[st
         "atelier.started": time.strftime("%Y-%m-%dT%H:%M:%S"),
         "atelier.averaged": config.networks.use_ema,
     }
+    lowest, end = config.loss.min_timestep, config.loss.max_timestep
+    if (lowest, end) != (0, TIMESTEPS):
+        record["modelspec.timestep_range"] = f"{lowest},{end}"
     if config.networks.clip_skip is not None:
         record["modelspec.encoder_layer"] = config.networks.clip_skip
     # Options that name no place on this machine: a model may be given away.
     named = ("learning_rate", "lr_scheduler", "lr_warmup_steps", "mixed_precision", "prior_loss_weight", "clip_skip")
     flat = config.flat()
     record |= {f"atelier.{name}": flat[name] for name in named if flat[name] is not None}
+    record |= {f"atelier.{name}": value for name, value in config.loss.model_dump(exclude_defaults=True).items()}
     record["atelier.optimizer"] = "AdamW8bit" if config.rate.eight_bit else "AdamW"
     return {name: str(value) for name, value in record.items()}
