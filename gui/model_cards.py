@@ -175,7 +175,7 @@ def draw_written(review: Review) -> str:
     if free is not None:
         told.append(f"{size(free)} free.")
     if one is not None and review.plan is not None:
-        number = review.plan.save_count
+        number = review.plan.models_on_disk
         told.append(f"{counted(number, 'save')} {'needs' if number == 1 else 'need'} {size(number * one)}.")
     room = f'<p class="at-small at-room">{" ".join(told)}</p>' if told else ""
     if facts is None or one is None:

@@ -22,6 +22,7 @@ from trainer.contract.events import (
     Finished,
     Phase,
     Planned,
+    Removed,
     Sampled,
     Saved,
     Started,
@@ -140,8 +141,8 @@ class Story:
         self._view = RunView()
         self._loss, self._smooth, self._grad_norm = _Series(), _Series(), _Series()
         self._rates: dict[str, _Series] = {}
-        self._samples: list[Sampled] = []
-        self._saves: list[Saved] = []
+        self._samples: dict[str, Sampled] = {}
+        self._saves: dict[str, Saved] = {}
         self._warnings: list[Warned] = []
         self._average, self._weight = 0.0, 0.0
         self._step, self._epoch, self._steps_here = 0, 0, 0
@@ -164,10 +165,14 @@ class Story:
                 self._pause_for(event)
             case Sampled():
                 self._pace.pause()
-                self._samples.append(event)
+                self._samples.pop(event.path, None)  # Drawn once more after a resume, it comes once.
+                self._samples[event.path] = event
             case Saved():
                 self._pace.pause()
-                self._saves.append(event)
+                self._saves.pop(event.path, None)
+                self._saves[event.path] = event
+            case Removed():
+                self._saves.pop(event.path, None)
             case Warned():
                 self._warnings.append(event)
             case Finished():
@@ -194,8 +199,8 @@ class Story:
             smooth=self._smooth.curve(),
             grad_norm=self._grad_norm.curve(),
             rates=tuple((name, series.curve()) for name, series in self._rates.items()),
-            samples=tuple(self._samples),
-            saves=tuple(self._saves),
+            samples=tuple(self._samples.values()),
+            saves=tuple(self._saves.values()),
             warnings=tuple(self._warnings),
         )
 
@@ -204,6 +209,9 @@ class Story:
         if event.resumed_step < self._step:
             for series in (self._loss, self._smooth, self._grad_norm, *self._rates.values()):
                 series.cut(event.resumed_step)
+            self._average, self._weight = 0.0, 0.0
+            for loss in self._loss.values:
+                self._smooth_in(loss)
         self._step, self._steps_here = event.resumed_step, 0
         self._pace, self._speeds = Pace(), deque(maxlen=FIRST)
         self._view = replace(self._view, started=event, finished=None, phase=None)
@@ -218,8 +226,7 @@ class Story:
         self._step, self._epoch, self._steps_here = step, event.epoch, self._steps_here + 1
         if event.loss is not None:
             self._loss.add(step, event.loss)
-            self._average = SMOOTHING * self._average + (1 - SMOOTHING) * event.loss
-            self._weight = SMOOTHING * self._weight + (1 - SMOOTHING)
+            self._smooth_in(event.loss)
             # Divided by the weights given so far: without that the curve would rise from zero (Adam's bias correction).
             self._smooth.add(step, self._average / self._weight)
         for name, rate in event.learning_rate.items():
@@ -234,6 +241,10 @@ class Story:
         self._pace.step(event.time)
         if self._view.phase is not None and self._view.phase.name != "training":
             self._view = replace(self._view, phase=None)
+
+    def _smooth_in(self, loss: float) -> None:
+        self._average = SMOOTHING * self._average + (1 - SMOOTHING) * loss
+        self._weight = SMOOTHING * self._weight + (1 - SMOOTHING)
 
 
 def _mean_speed(speeds: deque[float]) -> float | None:

@@ -143,16 +143,16 @@ def _room_problems(found: Review) -> list[Problem]:
         free = shutil.disk_usage(nearest).free
     except OSError:
         return []
-    needed = plan.save_count * one_save
+    needed = plan.models_on_disk * one_save
     if needed <= free:
         return []
     mends = []
     if saves.save_precision in (None, "float") and needed // 2 <= free:
         mends.append(Mend("Save in fp16", {"save_precision": "fp16"}))
     if plan.save_count > 1 and one_save <= free:
-        mends.append(Mend("Only the last save", {"save_every_n_epochs": None}))
+        mends.append(Mend("Only the last save", {"save_every_n_epochs": None, "save_every_n_steps": None}))
     message = (
-        f"{counted(plan.save_count, 'save')} need {size_in_words(needed)}, but {shown(nearest)} has only "
+        f"{counted(plan.models_on_disk, 'save')} need {size_in_words(needed)}, but {shown(nearest)} has only "
         f"{size_in_words(free)} free. Make room, save less often, or choose another folder."
     )
     return [Problem("disk.no_room", message, ("output_dir", "save_every_n_epochs"), mends=tuple(mends))]

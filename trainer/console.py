@@ -12,7 +12,18 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from trainer.contract.events import Event, EventReader, Finished, Phase, Planned, Sampled, Saved, Stepped, Warned
+from trainer.contract.events import (
+    Event,
+    EventReader,
+    Finished,
+    Phase,
+    Planned,
+    Removed,
+    Sampled,
+    Saved,
+    Stepped,
+    Warned,
+)
 
 _LINE_EVERY_S = 5.0
 _GIB_IN_GB = 1.073741824
@@ -68,6 +79,8 @@ class Console:
                 self._say(f"step {event.step:,}: sample {event.path}")
             case Saved():
                 self._say(f"step {event.step:,}: saved {event.path} ({event.size_bytes / 1e9:.2f} GB)")
+            case Removed():
+                self._say(f"step {event.step:,}: removed the older {event.path}")
             case Warned():
                 self._say(f"look at this: {event.message}")
             case Finished():

@@ -31,9 +31,17 @@ def config(**values: Any) -> TrainingConfig:
     st.integers(1, 3),
     st.one_of(st.tuples(st.just("epochs"), st.integers(1, 5)), st.tuples(st.just("steps"), st.integers(1, 60))),
     st.integers(1, 3),
+    st.one_of(st.none(), st.integers(1, 7)),
 )
 def test_the_plan_is_what_a_loop_counts(
-    entries: list[Entry], buckets: bool, batch: int, gather: int, world: int, length: tuple[str, int], every: int
+    entries: list[Entry],
+    buckets: bool,
+    batch: int,
+    gather: int,
+    world: int,
+    length: tuple[str, int],
+    every: int,
+    by_steps: int | None,
 ) -> None:
     """Walking the epochs batch by batch, with processes and gathered batches, ends at the plan's steps and epochs,
     and saves where the plan says."""
@@ -43,6 +51,7 @@ def test_the_plan_is_what_a_loop_counts(
         train_batch_size=batch,
         gradient_accumulation_steps=gather,
         save_every_n_epochs=every,
+        save_every_n_steps=by_steps,
         **asked,
     )
     plan = make_plan(settings_, entries, world)
@@ -59,8 +68,21 @@ def test_the_plan_is_what_a_loop_counts(
         epoch += 1
         ends.append((epoch, step))
     assert (plan.total_steps, plan.epochs) == (step, epoch)
-    assert plan.saves == [end for end in ends[:-1] if end[0] % every == 0] + [ends[-1]]
-    assert plan.save_count == len(plan.saves)
+    between = {end for end in ends[:-1] if end[0] % every == 0}
+    if by_steps:
+        between |= {(-(-at // plan.steps_per_epoch), at) for at in range(by_steps, step, by_steps)}
+    assert plan.saves == [*sorted(between, key=lambda save: save[1]), ends[-1]]
+    assert plan.save_count == plan.models_on_disk == len(plan.saves)
+
+
+def test_models_on_disk_are_those_that_stay() -> None:
+    """With rotation there is room for those that are kept, one that is being written, the last, and raw ones twice."""
+    asked = {"train_batch_size": 1, "max_train_epochs": 10, "save_every_n_epochs": 1, "save_every_n_steps": 2}
+    keep = {"save_last_n_epochs": 2, "save_last_n_steps": 4}
+    assert make_plan(config(**asked), entries(5)).models_on_disk == 10 + 24 - 4
+    assert make_plan(config(**asked, **keep), entries(5)).models_on_disk == (2 + 1) + (3 + 1) + 1
+    raw = make_plan(config(**asked, **keep, save_raw=True, use_ema=True), entries(5))
+    assert raw.models_on_disk == 16 and raw.save_count == 10 + 24 - 4
 
 
 def test_plan_facts(facts: Path) -> None:

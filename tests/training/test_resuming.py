@@ -131,7 +131,7 @@ def test_names_and_curves_go_on_over_three_resumes(train: Train, tmp_path: Path)
     # The first stop fell on an epoch's end: its model was due, and no other is written beside it.
     written = {path.name for path in (tmp_path / "out").glob("*.safetensors")}
     assert written == {f"epoch-{n:06d}.safetensors" for n in (1, 2, 3)} | {"last.safetensors"} | {
-        f"step-{n:08d}.safetensors" for n in (9, 13)
+        f"at-step{n:08d}.safetensors" for n in (9, 13)
     }
     (folder,) = (tmp_path / "logs").iterdir()
     assert folder.name.startswith("dog-20")

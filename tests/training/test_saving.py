@@ -1,17 +1,9 @@
-"""Names and formats of saved models."""
+"""Formats of saved models."""
 
 import pytest
 
 from trainer.contract.config import SaveSection
-from trainer.training.saving import epoch_name, form_of, last_name, step_name
-
-
-def test_names_follow_the_output_name() -> None:
-    """Without a name: last, epoch-000001, step-00000120; with one it takes their place."""
-    plain, named = SaveSection(), SaveSection(output_name="my dog")
-    assert (last_name(plain), epoch_name(plain, 1), step_name(plain, 120)) == ("last", "epoch-000001", "step-00000120")
-    assert (last_name(named), epoch_name(named, 1)) == ("my dog", "my dog-000001")
-    assert step_name(named, 120) == "my dog-step-00000120"
+from trainer.training.saving import form_of
 
 
 @pytest.mark.parametrize(

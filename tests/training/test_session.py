@@ -79,7 +79,7 @@ def test_stop_saves_a_state_and_a_model(train: Train, tmp_path: Path) -> None:
     assert [step.step for step in of(Stepped, events)] == [1, 2]
     assert [(saved.kind, Path(saved.path).name) for saved in of(Saved, events)] == [
         ("state", "step-00000002"),
-        ("model", "step-00000002"),
+        ("model", "at-step00000002"),
     ]
     assert of(Finished, events)[0].result == "stopped" and of(Finished, events)[0].step == 2
     state = read_tensors(Path(of(Saved, events)[0].path))
@@ -118,8 +118,8 @@ def test_save_wish_writes_a_model_and_goes_on(train: Train) -> None:
         events = train(output_name="dog", save_model_as="safetensors", save_state=True)
     names = [(saved.kind, Path(saved.path).name) for saved in of(Saved, events)]
     assert names == [
-        ("model", "dog-step-00000002.safetensors"),
-        ("state", "dog-step-00000002-state"),
+        ("model", "dog-step00000002.safetensors"),
+        ("state", "dog-step00000002-state"),
         ("model", "dog.safetensors"),
         ("state", "dog-state"),
     ]

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from trainer.contract.problems import Problem
+from trainer.training.naming import state_name
 from trainer.training.state import (
     StateRecord,
     Tensors,
     find_state,
-    keep_newest,
     read_record,
     read_tensors,
-    state_name,
     write_state,
 )
 
@@ -65,13 +64,11 @@ def test_failed_write_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
-def test_newest_state_is_kept_and_found(tmp_path: Path) -> None:
-    """Of several states the newest stays; a run folder, its `state` and the state itself all lead to it."""
+def test_newest_state_is_found(tmp_path: Path) -> None:
+    """Of several states the newest is meant; a run folder, its `state` and the state itself all lead to it."""
     for step in (9, 10, 2):
         write_state(tmp_path / "state" / state_name(step), record(step), tensors())
-    keep_newest(tmp_path / "state")
     newest = tmp_path / "state" / "step-00000010"
-    assert [path.name for path in (tmp_path / "state").iterdir()] == [newest.name]
     assert find_state(tmp_path) == find_state(tmp_path / "state") == find_state(newest) == newest
     assert find_state(tmp_path / "nowhere") is None
 

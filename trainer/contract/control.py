@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Literal, get_args
 
-Wish = Literal["stop", "stop_without_saving", "save", "sample"]
+Wish = Literal["stop", "stop_without_saving", "save", "sample", "state"]
+"""`save` writes a model, `state` a state into the run folder; the trainer's own clock wishes for states too."""
 WISHES: tuple[str, ...] = get_args(Wish)
 
 

@@ -96,7 +96,7 @@ class Sampled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved(Event):
-    """A model or a state is written and read back; `path` is absolute."""
+    """A model or a state is written and read back; `path` is absolute, `beside` what was written along with it."""
 
     type: ClassVar[str] = "saved"
     kind: Literal["model", "state"]
@@ -104,6 +104,17 @@ class Saved(Event):
     epoch: int
     path: str
     size_bytes: int
+    beside: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed(Event):
+    """An older model or state of this run is deleted, as newer ones are to be kept alone; `path` is absolute."""
+
+    type: ClassVar[str] = "removed"
+    kind: Literal["model", "state"]
+    step: int
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +137,7 @@ class Finished(Event):
     message: str = ""
 
 
-AnyEvent = Started | Phase | Planned | Stepped | Sampled | Saved | Warned | Finished
+AnyEvent = Started | Phase | Planned | Stepped | Sampled | Saved | Removed | Warned | Finished
 EVENT_TYPES: dict[str, type[Event]] = {event.type: event for event in get_args(AnyEvent)}
 _NAMES: dict[str, tuple[str, ...]] = {name: tuple(f.name for f in fields(kind)) for name, kind in EVENT_TYPES.items()}
 

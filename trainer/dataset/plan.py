@@ -4,6 +4,7 @@ Made from the config and the entries by the same code for the page, for `python 
 that what is promised is what happens. A step is one change of the weights, whatever the number of processes.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,22 +53,46 @@ class Plan:
     """Epochs begun; the last one is cut short where the steps end before it does."""
     total_steps: int
     save_every_n_epochs: int | None
+    save_every_n_steps: int | None
+    save_last_n_epochs: int | None
+    save_last_n_steps: int | None
+    save_raw: bool
     sample_every_n_steps: int | None
     sample_every_n_epochs: int | None
     sample_at_first: bool
 
     @property
     def saves(self) -> list[tuple[int, int]]:
-        """(epoch, step) of every save, epochs counted from 1: every n-th but the final one, then the final one."""
-        every = self.save_every_n_epochs
-        between = range(every, self.epochs, every) if every else range(0)
-        return [(epoch, epoch * self.steps_per_epoch) for epoch in between] + [(self.epochs, self.total_steps)]
+        """(epoch, step) of every save, epochs counted from 1: those of epochs and of steps, then the final one."""
+        between = sorted({*self._epoch_saves, *self._step_saves})
+        return [(-(-step // self.steps_per_epoch), step) for step in between] + [(self.epochs, self.total_steps)]
 
     @property
     def save_count(self) -> int:
-        """How many models are written, without listing them."""
-        every = self.save_every_n_epochs
-        return 1 + (len(range(every, self.epochs, every)) if every else 0)
+        """How often a model is written, without listing the steps."""
+        both = math.lcm(self._epoch_saves.step, self._step_saves.step)
+        twice = len(range(both, self.total_steps, both)) if self._epoch_saves and self._step_saves else 0
+        return len(self._epoch_saves) + len(self._step_saves) - twice + 1
+
+    @property
+    def models_on_disk(self) -> int:
+        """The most models that lie in the output folder at once: an old one goes when the new one is whole."""
+        epochs, steps = len(self._epoch_saves), len(self._step_saves)
+        if self.save_last_n_epochs is not None:
+            epochs = min(epochs, self.save_last_n_epochs + 1)
+        if self.save_last_n_steps is not None:
+            steps = min(steps, self.save_last_n_steps // self._step_saves.step + 2)
+        return min(self.save_count, epochs + steps + 1) * (2 if self.save_raw else 1)
+
+    @property
+    def _epoch_saves(self) -> range:
+        every = (self.save_every_n_epochs or 0) * self.steps_per_epoch
+        return range(every, self.total_steps, every) if every else range(0)
+
+    @property
+    def _step_saves(self) -> range:
+        every = self.save_every_n_steps
+        return range(every, self.total_steps, every) if every else range(0)
 
     @property
     def samples(self) -> list[int]:
@@ -120,6 +145,10 @@ def make_plan(config: TrainingConfig, entries: Sequence[Entry], world_size: int 
         epochs=epochs,
         total_steps=total,
         save_every_n_epochs=config.saves.save_every_n_epochs,
+        save_every_n_steps=config.saves.save_every_n_steps,
+        save_last_n_epochs=config.saves.save_last_n_epochs,
+        save_last_n_steps=config.saves.save_last_n_steps,
+        save_raw=config.saves.save_raw and config.networks.use_ema,
         sample_every_n_steps=config.samples.sample_every_n_steps if draws_samples else None,
         sample_every_n_epochs=config.samples.sample_every_n_epochs if draws_samples else None,
         sample_at_first=config.samples.sample_at_first and draws_samples,

@@ -5,8 +5,6 @@ Networks and their states go in; the folder is built beside the target and takes
 
 import errno
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ import diffusers
 import torch
 
 from trainer.model.architecture import published
-from trainer.model.folders import STEMS, is_diffusers_folder, set_aside
+from trainer.model.folders import STEMS, is_diffusers_folder, recovered
 from trainer.model.load import Networks
 from trainer.model.single_file import State, outgoing
-from trainer.model.writing import in_place, sync_folder, write_pickled, write_safetensors
+from trainer.model.writing import folder_in_place, in_place, write_pickled, write_safetensors
 
 
 def save_folder(
@@ -35,28 +33,14 @@ def save_folder(
     `words` go into the header of the U-Net's .safetensors file. Raises FileExistsError where something else than a
     model stands at the target.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = target.with_name(f".{target.name}.partial"), set_aside(target)
-    if old.exists() and not target.exists():
-        os.replace(old, target)  # a process was killed between the two renames below
-    if not _may_be_replaced(target):
+    if not _may_be_replaced(recovered(target)):
         raise FileExistsError(errno.EEXIST, "there is something here already that is no Diffusers model", str(target))
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
+    with folder_in_place(target) as partial:
         for part, state in states.items():
-            (partial / part).mkdir(parents=True)
+            (partial / part).mkdir()
             _write_weights(partial / part, part, state, dtype, words if part == "unet" else {"format": "pt"}, safe)
         _write_configs(networks, partial)
         networks.tokenizer.write(partial / "tokenizer")
-        if target.exists():
-            os.replace(target, old)
-        os.replace(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
     return target
 
 

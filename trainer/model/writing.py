@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import zipfile
 from collections import OrderedDict
@@ -21,6 +22,8 @@ from typing import Any, BinaryIO
 import torch
 
 from trainer.model.checkpoint import NAMES
+from trainer.model.folders import set_aside
+from trainer.model.stored import UnreadableFile
 from trainer.model.tensors import read_tensor_file
 
 ALIGNMENT = 64
@@ -122,6 +125,31 @@ def in_place(target: Path, tensors: Tensors | None = None) -> Iterator[Path]:
     sync_folder(target.parent)
 
 
+@contextmanager
+def folder_in_place(target: Path) -> Iterator[Path]:
+    """An empty folder beside the target to fill; it becomes the target when the block ends well.
+
+    What stood there before is replaced; a block that fails leaves it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = target.with_name(f".{target.name}.partial"), set_aside(target)
+    if old.exists() and not target.exists():
+        os.replace(old, target)  # a process was killed between the two renames below
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if target.exists():
+            os.replace(target, old)
+        os.replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in this folder durable; Windows does that by itself and cannot open folders."""
     if os.name == "posix":
@@ -133,7 +161,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def _read_back(path: Path, tensors: Tensors) -> None:
-    written = read_tensor_file(path).tensors
+    try:
+        written = read_tensor_file(path).tensors
+    except UnreadableFile:
+        written = {}
     same = written.keys() == tensors.keys() and all(
         written[name].shape == tuple(tensor.shape) and written[name].dtype == NAMES[tensor.dtype]
         for name, tensor in tensors.items()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.contract.config import TrainingConfig
-from trainer.contract.events import Phase, Warned
+from trainer.contract.events import EventReader, Phase, Saved, Warned
 from trainer.contract.prompts import parse_prompts
 from trainer.dataset.batches import Batches
 from trainer.model.architecture import published
@@ -36,6 +36,7 @@ from trainer.training.outcome import Refused, Stopped
 from trainer.training.resuming import Start, model_digest, other_model
 from trainer.training.sampling import Drawing, Sampler
 from trainer.training.saving import Saver
+from trainer.training.shelf import Shelf
 from trainer.training.state import StateRecord, Tensors, read_tensors
 from trainer.training.text import Reader, freeze_unread_layers
 from trainer.training.wishes import Wishes
@@ -94,7 +95,8 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
     ledger = Ledger(around.events, board, engine)
     if start.record is not None:
         ledger.epoch_loss = EpochLoss(*start.record.epoch_loss)
-    saver = Saver(networks, config, average, around.events, engine)
+    shelf = Shelf(config.saves, around.events, told_before(around))
+    saver = Saver(networks, config, average, shelf, engine)
     saver.describe(plan, around.seed)
     record = record_of(config, around, checked.data, digest, share, str(board.folder) if board.folder else None)
     return Training(
@@ -107,7 +109,8 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
         average=average,
         sampler=make_sampler(config, networks, average, around),
         saver=saver,
-        keeper=Keeper(record, trained, average, optimizer, plan.steps_per_epoch, engine),
+        keeper=Keeper(record, trained, average, optimizer, plan.steps_per_epoch, shelf, engine),
+        shelf=shelf,
         events=around.events,
         wishes=around.wishes,
         run=around.run,
@@ -256,6 +259,12 @@ def make_sampler(config: TrainingConfig, networks: Networks, average: Average | 
     zero_snr = config.loss.zero_terminal_snr
     drawing = Drawing(config.images.size, around.seed, config.networks.clip_skip, networks.prediction, zero_snr)
     return Sampler(networks, average, prompts, drawing, around.engine)
+
+
+def told_before(around: Surroundings) -> list[Saved]:
+    """What an earlier process of the same run folder has told to have written."""
+    told = EventReader(around.run / "events.jsonl").read() if around.engine.main else []
+    return [event for event in told if isinstance(event, Saved)]
 
 
 def record_of(

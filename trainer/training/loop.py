@@ -7,6 +7,7 @@ A `Training` with all its parts comes in, how it ended goes out. One process or 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from trainer.contract.config import RateSection, SampleSection, SaveSection
 from trainer.contract.control import Wish
@@ -18,10 +19,15 @@ from trainer.training.feed import Feed, Group
 from trainer.training.keeper import Keeper
 from trainer.training.learner import Learner
 from trainer.training.ledger import Ledger, Reading, Writer
+from trainer.training.naming import STATE, epoch_name, last_name, step_name
 from trainer.training.outcome import Diverged
 from trainer.training.sampling import Sampler
-from trainer.training.saving import Saver, epoch_name, last_name, step_name
+from trainer.training.saving import Saver
+from trainer.training.shelf import Shelf
 from trainer.training.wishes import Wishes
+
+Due = Literal["save_epoch", "save_step", "keep_state", "sample"]
+"""What can be due between two steps."""
 
 MOST_BAD_STEPS = 3
 """After so many steps in a row without finite numbers the run ends: more of the same would not mend it."""
@@ -54,6 +60,7 @@ class Training:
     sampler: Sampler
     saver: Saver
     keeper: Keeper
+    shelf: Shelf
     events: Writer
     wishes: Wishes
     run: Path
@@ -66,6 +73,7 @@ def learn(training: Training) -> Result:
         training.sampler.draw(0, training.run, training.events)
     go_on(training, step)
 
+    late: set[Wish] = set()
     for group in training.feed.groups(step):
         rates = training.learner.set_rate(rate_at(training.asked.rate, step, plan.total_steps))
         taken = training.learner.learn(group, training.wishes.flags())
@@ -81,19 +89,25 @@ def learn(training: Training) -> Result:
             give_up(training, step)
         if step == plan.total_steps:
             break
-        wishes = {wish for reading in readings for wish in reading.wishes}
+        wishes = late | wishes_of(readings)
         if "stop_without_saving" in wishes:
             training.ledger.settle()
             return "stopped"
-        paused = pause(training, step, group, wishes)
+        due = due_after(training.asked, step, group, wishes)
+        late = pause(training, step, group, due)
         if "stop" in wishes:
             stop(training, step, group)
             return "stopped"
-        if paused:
+        if due:
             go_on(training, step)
 
     finish(training, step, group)
     return "completed"
+
+
+def wishes_of(readings: Sequence[Reading]) -> set[Wish]:
+    """All that was wished in these steps."""
+    return {wish for reading in readings for wish in reading.wishes}
 
 
 def follow(average: Average | None, readings: Sequence[Reading]) -> None:
@@ -102,40 +116,59 @@ def follow(average: Average | None, readings: Sequence[Reading]) -> None:
         average.follow()
 
 
-def pause(training: Training, step: int, group: Group, wishes: set[Wish]) -> bool:
-    """Between two steps: save and sample what is due or wished. Returns whether anything was.
+def due_after(asked: Asked, step: int, group: Group, wishes: set[Wish]) -> set[Due]:
+    """What is to be done between step number `step` and the next one: by the options, and by wish.
 
-    A model that is due is written before a stop as well: the resumed run would not write it.
+    Before a stop only models are due: the resumed run would not write them. The stop writes its own state.
     """
-    saves, samples = training.asked.saves, training.asked.samples
-    epoch = group.epoch + 1
-    save = group.ends_epoch and saves.save_every_n_epochs is not None and epoch % saves.save_every_n_epochs == 0
-    sample = (
-        "sample" in wishes
-        or (samples.sample_every_n_steps is not None and step % samples.sample_every_n_steps == 0)
-        or (
-            group.ends_epoch
-            and samples.sample_every_n_epochs is not None
-            and epoch % samples.sample_every_n_epochs == 0
-        )
-    )
-    if not (save or sample or "save" in wishes):
-        return False
-    training.ledger.settle()
-    if save:
-        save_model_and_state(training, epoch_name(saves, epoch), step, epoch)
+    saves, samples = asked.saves, asked.samples
+
+    def comes(every: int | None, count: int) -> bool:
+        return every is not None and count % every == 0
+
+    epochs = group.epoch + 1 if group.ends_epoch else None
+    due: set[Due] = set()
+    if epochs is not None and comes(saves.save_every_n_epochs, epochs):
+        due.add("save_epoch")
+    elif comes(saves.save_every_n_steps, step):
+        due.add("save_step")
     if "save" in wishes:
+        due.add("save_step")
+    if "stop" in wishes:
+        return due
+    if "state" in wishes:
+        due.add("keep_state")
+    by_epoch = epochs is not None and comes(samples.sample_every_n_epochs, epochs)
+    if "sample" in wishes or comes(samples.sample_every_n_steps, step) or by_epoch:
+        due.add("sample")
+    return due
+
+
+def pause(training: Training, step: int, group: Group, due: set[Due]) -> set[Wish]:
+    """Between two steps: save and sample what is due. Returns the wishes that were heard only now."""
+    if not due:
+        return set()
+    late = wishes_of(training.ledger.settle())
+    saves, epoch = training.asked.saves, group.epoch + 1
+    if "save_epoch" in due:
+        save_model_and_state(training, epoch_name(saves, epoch), step, epoch)
+    if "save_step" in due:
         save_model_and_state(training, step_name(saves, step), step, epoch)
-    if sample and "stop" not in wishes:
+    if "keep_state" in due:
+        if training.ledger.bad_in_a_row:
+            late.add("state")  # After the next good step: a state is to stand where the weights do.
+        else:
+            training.keeper.keep_in_run(training.run, step, training.ledger)
+    if "sample" in due:
         training.sampler.draw(step, training.run, training.events)
-    return True
+    return late
 
 
 def save_model_and_state(training: Training, name: str, step: int, epoch: int) -> None:
     """The model first: should the disk be full, it is the one that counts."""
     training.saver.save(name, epoch, step)
     if training.asked.saves.save_state:
-        training.keeper.keep(training.saver.folder / f"{name}-state", step, training.ledger, training.events)
+        training.keeper.keep(training.saver.folder / f"{name}{STATE}", step, training.ledger)
 
 
 def go_on(training: Training, step: int) -> None:
@@ -147,16 +180,17 @@ def go_on(training: Training, step: int) -> None:
 def stop(training: Training, step: int, group: Group) -> None:
     """Stopped as asked: the state first, since the system may not leave time for more, then the model."""
     training.ledger.settle()
-    training.keeper.keep_in_run(training.run, step, training.ledger, training.events)
+    training.keeper.keep_in_run(training.run, step, training.ledger)
     if training.saver.saved_at != step:
         training.saver.save(step_name(training.asked.saves, step), group.epoch + 1, step)
 
 
 def finish(training: Training, step: int, group: Group) -> None:
-    """All steps are done: last samples, last model, last state."""
+    """All steps are done: last samples, last model, last state. The states for a crash on the way have served."""
     training.ledger.settle()
     training.sampler.draw(step, training.run, training.events)
     save_model_and_state(training, last_name(training.asked.saves), step, group.epoch + 1)
+    training.shelf.clear_states(training.run / "state")
 
 
 def give_up(training: Training, step: int) -> None:
@@ -168,10 +202,11 @@ def give_up(training: Training, step: int) -> None:
     frozen_at = training.asked.text_encoder_stops_at
     if frozen_at is not None and step >= frozen_at:
         good = max(good, frozen_at)
-    folder = training.keeper.keep_in_run(training.run, good, training.ledger, training.events)
+    folder = training.keeper.keep_in_run(training.run, good, training.ledger)
+    kept = f"The last good state is {folder}." if folder is not None else "No state could be written."
     raise Diverged(
         f"Loss or gradients were not finite {bad} steps in a row, up to step {step} "
-        f"({', '.join(suspects[:3])}). None of it reached the weights; "
-        f"the last good state is {folder}. Lower the learning rate, use bf16 or no mixed precision in place of fp16, "
+        f"({', '.join(suspects[:3])}). None of it reached the weights. "
+        f"{kept} Lower the learning rate, use bf16 or no mixed precision in place of fp16, "
         "or take these images out."
     )

@@ -1,7 +1,7 @@
-"""Trained models on disk: their names, their format, what is written into them.
+"""Trained models on disk: their format, and what is written into them.
 
-Networks (or their average) come in; `last.*` and `epoch-000001.*` in the output folder go out, or the names that
-`output_name` makes of them. Only the main process writes; the others wait for it.
+Networks (or their average) come in, a model in the output folder goes out. Only the main process writes; the others
+wait for it.
 """
 
 import time
@@ -20,23 +20,9 @@ from trainer.model.load import Networks
 from trainer.model.save import save_model
 from trainer.training.ema import Average
 from trainer.training.engine import Engine
-from trainer.training.ledger import Writer
+from trainer.training.naming import RAW
 from trainer.training.objective import TIMESTEPS
-
-
-def last_name(saves: SaveSection) -> str:
-    """The name of the model at the end of the run, without its ending."""
-    return saves.output_name or "last"
-
-
-def epoch_name(saves: SaveSection, epoch: int) -> str:
-    """The name of the model after `epoch` (from 1) epochs."""
-    return f"{saves.output_name or 'epoch'}-{epoch:06d}"
-
-
-def step_name(saves: SaveSection, step: int) -> str:
-    """The name of a model that was asked for in between."""
-    return f"{saves.output_name}-step-{step:08d}" if saves.output_name else f"step-{step:08d}"
+from trainer.training.shelf import Shelf
 
 
 def source_form(facts: ModelFacts) -> SaveFormat:
@@ -59,14 +45,14 @@ class Saver:
     """Writes models of one run."""
 
     def __init__(
-        self, networks: Networks, config: TrainingConfig, average: Average | None, events: Writer, engine: Engine
+        self, networks: Networks, config: TrainingConfig, average: Average | None, shelf: Shelf, engine: Engine
     ) -> None:
         assert config.saves.output_dir is not None, "a job that trains has an output folder: a rule says so before"
         self.folder: Path = config.saves.output_dir
         self._networks = networks
         self._config = config
         self._average = average
-        self._events = events
+        self._shelf = shelf
         self._engine = engine
         self._form = form_of(config.saves, source_form(networks.facts))
         if config.saves.save_ema_keys and self._form not in ("safetensors", "ckpt"):
@@ -74,7 +60,7 @@ class Saver:
                 "A Diffusers folder is written, as training started from one, and has no place for EMA keys. "
                 "Choose a single file as format to have them."
             )
-            events.write(Warned(code="ema_keys", message=message))
+            shelf.events.write(Warned(code="ema_keys", message=message))
         self._record: dict[str, str] = {}
         self.saved_at: int | None = None
         """The step at which the last model was written."""
@@ -84,25 +70,37 @@ class Saver:
         self._record = training_record(self._config, plan, seed)
 
     def save(self, name: str, epoch: int, step: int) -> None:
-        """Write the model under `name`, with the averaged weights where there is an average. Raises OSError."""
-        self._events.write(Phase(name="saving"))
+        """Write the model under `name`, with the averaged weights where there is an average. Raises OSError.
+
+        With `save_raw` the weights that were averaged are written as well, under the name with -raw behind it.
+        """
+        self._shelf.events.write(Phase(name="saving"))
         self.saved_at = step
         if self._engine.main:
             with self._average.in_place() if self._average is not None else nullcontext():
-                written = save_model(
-                    self._networks,
-                    self.folder / name,
-                    form=self._form,
-                    precision=self._config.saves.save_precision,
-                    ema=self._unet_average(),
-                    metadata=self._record | {"modelspec.date": datetime.now(UTC).isoformat(timespec="seconds")},
-                    epoch=epoch,
-                    step=step,
-                )
-            model = next(path for path in written if path.suffix != ".yaml")
-            saved = Saved(kind="model", step=step, epoch=epoch, path=str(model), size_bytes=size_of(model))
-            self._events.write(saved)
+                self._write(name, epoch, step, self._unet_average())
+            if self._average is not None and self._config.saves.save_raw:
+                self._write(name + RAW, epoch, step, None)
         self._engine.wait()
+
+    def _write(self, name: str, epoch: int, step: int, ema: dict[str, Tensor] | None) -> None:
+        """Write the networks as they are now."""
+        averaged = self._average is not None and not name.endswith(RAW)
+        told = {"modelspec.date": datetime.now(UTC).isoformat(timespec="seconds"), "atelier.averaged": str(averaged)}
+        written = save_model(
+            self._networks,
+            self.folder / name,
+            form=self._form,
+            precision=self._config.saves.save_precision,
+            ema=ema,
+            metadata=self._record | told,
+            epoch=epoch,
+            step=step,
+        )
+        model = next(path for path in written if path.suffix != ".yaml")
+        beside = [str(path) for path in written if path != model]
+        saved = Saved(kind="model", step=step, epoch=epoch, path=str(model), size_bytes=size_of(model), beside=beside)
+        self._shelf.add(saved)
 
     def _unet_average(self) -> dict[str, Tensor] | None:
         """The U-Net's average under its own names, where it is to be written a second time as `model_ema.*`.
@@ -133,7 +131,6 @@ def training_record(config: TrainingConfig, plan: Plan, seed: int) -> Mapping[st
         "atelier.total_steps": plan.total_steps,
         "atelier.seed": seed,
         "atelier.started": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        "atelier.averaged": config.networks.use_ema,
     }
     lowest, end = config.loss.min_timestep, config.loss.max_timestep
     if (lowest, end) != (0, TIMESTEPS):

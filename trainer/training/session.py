@@ -68,7 +68,7 @@ def train_session(job: Job, run: Path) -> Result:
     engine = Engine(job.config.hardware.mixed_precision)
     run = engine.from_main(lambda: run.absolute())
     events = Teller(EventWriter(run / "events.jsonl") if engine.main else NoEvents())
-    wishes = Wishes(run if engine.main else None)
+    wishes = Wishes(run if engine.main else None, job.config.saves.save_state_every_minutes)
     try:
         with wishes.heard():
             result = _train(job, run, engine, events, wishes)

@@ -6,7 +6,7 @@ and state.json. It appears whole or not at all. Random numbers are not in it: th
 
 import json
 import os
-import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from trainer.contract.problems import Problem
-from trainer.model.writing import Outgoing, sync_folder, write_safetensors
+from trainer.model.writing import Outgoing, folder_in_place, in_place, write_safetensors
 
 VERSION = 1
 WEIGHTS, AVERAGE, OPTIMIZER, RECORD = "weights.safetensors", "average.safetensors", "optimizer.pt", "state.json"
@@ -57,25 +57,15 @@ class Tensors:
     optimizer: Mapping[str, Any]
 
 
-def state_name(step: int) -> str:
-    """The folder's name in RUN/state."""
-    return f"step-{step:08d}"
-
-
 def write_state(folder: Path, record: StateRecord, tensors: Tensors) -> int:
     """Write a state and return its bytes. What stood there before is replaced when the new one is whole.
 
     Raises OSError, with nothing changed.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("partial", "old"))
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir()
-    try:
-        write_safetensors(partial / WEIGHTS, _outgoing(tensors.weights), {"format": "pt"})
+    with folder_in_place(folder) as partial:
+        _write_safetensors(partial / WEIGHTS, tensors.weights)
         if tensors.average is not None:
-            write_safetensors(partial / AVERAGE, _outgoing(tensors.average), {"format": "pt"})
+            _write_safetensors(partial / AVERAGE, tensors.average)
         with (partial / OPTIMIZER).open("wb") as file:
             torch.save(dict(tensors.optimizer), file)
             file.flush()
@@ -84,22 +74,9 @@ def write_state(folder: Path, record: StateRecord, tensors: Tensors) -> int:
             json.dump(asdict(record), file, indent=2, ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())
-        size = sum(path.stat().st_size for path in partial.iterdir())
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-    return size
-
-
-def keep_newest(states: Path) -> None:
-    """Delete all states of RUN/state but the newest."""
-    for folder in sorted(states.glob("step-*"))[:-1]:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not zipfile.is_zipfile(partial / OPTIMIZER) or isinstance(read_record(partial), Problem):
+            raise OSError(f"{folder} does not hold what was written to it; the disk may be faulty")
+        return sum(path.stat().st_size for path in partial.iterdir())
 
 
 def find_state(given: Path) -> Path | None:
@@ -135,8 +112,11 @@ def read_tensors(folder: Path) -> Tensors:
     return Tensors(_read_safetensors(folder / WEIGHTS), average, optimizer)
 
 
-def _outgoing(tensors: Mapping[str, Tensor]) -> dict[str, Outgoing]:
-    return {name: Outgoing(torch.float32, tuple(value.shape), lambda v=value: v) for name, value in tensors.items()}
+def _write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """In fp32; the table of contents is read back."""
+    outgoing = {name: Outgoing(torch.float32, tuple(value.shape), lambda v=value: v) for name, value in tensors.items()}
+    with in_place(path, outgoing) as temporary:
+        write_safetensors(temporary, outgoing, {"format": "pt"})
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -1,9 +1,11 @@
-"""What is wished of the run: from RUN/control.jsonl in the main process, and by signals in every process.
+"""What is wished of the run: from RUN/control.jsonl in the main process, by signals in every process, by the clock.
 
-Ctrl+C and SIGTERM mean "stop": finish the step, save, end. A second Ctrl+C ends at once.
+Ctrl+C and SIGTERM mean "stop": finish the step, save, end. A second Ctrl+C ends at once. The main process's clock
+wishes for a state every so many minutes.
 """
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +19,10 @@ from trainer.contract.identity import read_identity
 class Wishes:
     """Reads wishes once a step."""
 
-    def __init__(self, run: Path | None) -> None:
-        """`run` is the run folder, or None in a process that does not read it."""
+    def __init__(self, run: Path | None, state_every_minutes: float = 0) -> None:
+        """`run` is the run folder, or None in a process that does not read it; its clock then stands still, too."""
+        self._every_s = 60 * state_every_minutes if run is not None else 0
+        self._struck_at: float | None = None
         self._reader: WishReader | None = None
         self._signalled = False
         if run is not None:
@@ -44,7 +48,19 @@ class Wishes:
     def flags(self) -> list[float]:
         """What came since the last call as one number for each of `WISHES`, so that processes can add theirs up."""
         found = self.read()
+        if self._strikes():
+            found.append("state")
         return [float(wish in found) for wish in WISHES]
+
+    def _strikes(self) -> bool:
+        """Whether it is time for a state again. The first step starts the clock: before it there is nothing to lose."""
+        now = time.monotonic()
+        if self._struck_at is None:
+            self._struck_at = now
+        if not self._every_s or now - self._struck_at < self._every_s:
+            return False
+        self._struck_at = now
+        return True
 
     @contextmanager
     def heard(self) -> Iterator[None]:
