@@ -16,6 +16,7 @@ from trainer.contract.events import (
     Finished,
     Phase,
     Planned,
+    Removed,
     Sampled,
     Saved,
     Started,
@@ -185,6 +186,27 @@ def test_going_on_from_an_older_state_forgets_the_steps_behind_it() -> None:
     view = told(planned(100), *even_steps(60), again, stepped(41, 201.0, 0.5)).view()
     assert view.step == 41 and view.steps_here == 1
     assert view.loss.steps.tolist() == list(range(1, 42)) and view.loss.values[-1] == 0.5
+
+
+def test_steps_made_again_leave_no_trace() -> None:
+    """A run that was killed and made 20 steps once more shows what it would show had nothing happened."""
+    losses = [1.0 / i for i in range(1, 81)]
+    steps = [stepped(i, float(i), loss, grad_norm=loss) for i, loss in enumerate(losses, start=1)]
+    again = Started(time=200.0, pid=2, version="1", device="cpu", seed=1, resumed_step=40)
+    drawn = Sampled(time=50.0, step=50, index=1, prompt="p", seed=1, path="samples/step-00000050-1.png")
+    saved = Saved(time=50.0, kind="model", step=50, epoch=1, path="/m", size_bytes=9)
+    straight = told(planned(100), *steps[:50], drawn, saved, *steps[50:]).view()
+    cut = told(planned(100), *steps[:50], drawn, saved, *steps[50:60], again, *steps[40:50], drawn, saved, *steps[50:])
+    for ours, theirs in ((cut.view().loss, straight.loss), (cut.view().smooth, straight.smooth)):
+        assert ours.steps.tolist() == theirs.steps.tolist() and ours.values.tolist() == theirs.values.tolist()
+    assert (cut.view().samples, cut.view().saves) == (straight.samples, straight.saves)
+
+
+def test_a_save_that_made_room_is_no_longer_shown() -> None:
+    """What the run has deleted itself is not among its checkpoints."""
+    saves = [Saved(time=1.0, kind="state", step=n, epoch=1, path=f"/s{n}", size_bytes=9) for n in (1, 2)]
+    removed = Removed(time=2.0, kind="state", step=1, path="/s1")
+    assert told(*saves, removed).view().saves == (saves[1],)
 
 
 def test_a_process_that_only_started_again_stands_at_its_state() -> None:

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.tiny_models import load
-from trainer.contract.config import SaveFormat
+from trainer.contract.saves import SaveFormat
 from trainer.model import writing
 from trainer.model.architecture import published
 from trainer.model.checkpoint import read_checkpoint

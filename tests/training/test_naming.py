@@ -1,6 +1,6 @@
 """The names of what a run writes."""
 
-from trainer.contract.config import SaveSection
+from trainer.contract.saves import SaveSection
 from trainer.training.naming import epoch_name, last_name, state_name, step_name
 
 

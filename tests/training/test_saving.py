@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.contract.config import SaveSection
+from trainer.contract.saves import SaveSection
 from trainer.training.saving import form_of
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.contract.config import SaveSection
 from trainer.contract.events import Event, Removed, Saved, Warned
+from trainer.contract.saves import SaveSection
 from trainer.training import shelf as shelf_module
 from trainer.training.naming import RAW, STATE, epoch_name, last_name, state_name, step_name
 from trainer.training.shelf import Shelf

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.contract.config import Precision, SaveFormat
 from trainer.contract.problems import Problem
+from trainer.contract.saves import Precision, SaveFormat
 from trainer.model.folders import is_diffusers_folder
 
 FILE_FORMS: dict[str, SaveFormat] = {".safetensors": "safetensors", ".ckpt": "ckpt"}

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from trainer.contract.config import ModelSection, Precision
+from trainer.contract.config import ModelSection
 from trainer.contract.problems import Mend, Problem
+from trainer.contract.saves import Precision
 from trainer.model.conversion import FILE_FORMS, Conversion, target_problem
 from trainer.model.facts import ModelFacts
 from trainer.model.hub import Progress

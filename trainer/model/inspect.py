@@ -8,8 +8,9 @@ import os
 import re
 from pathlib import Path
 
-from trainer.contract.config import ModelSection, Precision
+from trainer.contract.config import ModelSection
 from trainer.contract.problems import Mend, Problem
+from trainer.contract.saves import Precision
 from trainer.model.facts import WORDS, ModelFacts, read_facts
 from trainer.model.folders import read_weights, recovered
 from trainer.model.hub import cached_snapshot, is_hub_name

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from trainer.contract.config import Precision, SaveFormat
+from trainer.contract.saves import Precision, SaveFormat
 from trainer.model.architecture import HINTS_KEY, write_hints
 from trainer.model.diffusers_folder import save_folder
 from trainer.model.keys import plain_text_name

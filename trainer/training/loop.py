@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trainer.contract.config import RateSection, SampleSection, SaveSection
+from trainer.contract.config import RateSection, SampleSection
 from trainer.contract.control import Wish
 from trainer.contract.events import Phase, Result
+from trainer.contract.saves import SaveSection
 from trainer.contract.schedule import rate_at
 from trainer.dataset.plan import Plan
 from trainer.training.ema import Average

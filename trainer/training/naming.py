@@ -3,7 +3,7 @@
 `output_name` takes the place of the words that the first programs of this kind used: last, epoch, at.
 """
 
-from trainer.contract.config import SaveSection
+from trainer.contract.saves import SaveSection
 
 RAW = "-raw"
 """Behind the name of a model: the weights themselves, beside their average."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainer.contract.config import SaveFormat, SaveSection, TrainingConfig
+from trainer.contract.config import TrainingConfig
 from trainer.contract.events import Phase, Saved, Warned
+from trainer.contract.saves import SaveFormat, SaveSection
 from trainer.dataset.plan import Plan
 from trainer.model.facts import ModelFacts
 from trainer.model.load import Networks

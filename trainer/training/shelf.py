@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from trainer.contract.config import SaveSection
 from trainer.contract.events import Removed, Saved, Warned
+from trainer.contract.saves import SaveSection
 from trainer.training.ledger import Writer
 from trainer.training.naming import RAW, STATE, epoch_name, step_name
 
