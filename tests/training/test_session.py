@@ -216,7 +216,9 @@ def test_three_bad_steps_end_the_run_with_the_last_good_state(
         train("bad", max_train_steps=9)
     events = EventReader(tmp_path / "bad" / "events.jsonl").read()
     assert len(of(Stepped, events)) == 6 and events[-1].result == "failed"
-    assert "3 steps in a row" in events[-1].message and "learning rate" in events[-1].message
+    message = events[-1].message
+    assert "3 steps in a row, up to step 6 (" in message and ".png at timestep" in message
+    assert "Learning rate 0.001 (try a tenth of it)" in message and "Clip gradients" not in message
     kept = tmp_path / "bad" / "state" / "step-00000003"
     assert same(dict(read_tensors(kept).weights), dict(read_tensors(tmp_path / "good" / "state" / kept.name).weights))
 

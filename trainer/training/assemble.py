@@ -38,6 +38,7 @@ from trainer.training.sampling import Drawing, Sampler
 from trainer.training.saving import Saver
 from trainer.training.shelf import Shelf
 from trainer.training.state import StateRecord, Tensors, read_tensors
+from trainer.training.suspects import suspect_options
 from trainer.training.text import Reader, freeze_unread_layers
 from trainer.training.wishes import Wishes
 
@@ -250,6 +251,7 @@ def asked_of(config: TrainingConfig, first_step: int) -> Asked:
         samples=config.samples,
         text_encoder_stops_at=config.networks.stop_text_encoder_training if stops else None,
         averaged=config.networks.use_ema,
+        suspects=tuple(suspect_options(config)),
     )
 
 

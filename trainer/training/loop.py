@@ -45,6 +45,8 @@ class Asked:
     """The step at which a text encoder that is trained until then is frozen."""
     averaged: bool
     """Whether an average follows the weights: it must not follow a bad step, so every step's figures are awaited."""
+    suspects: tuple[str, ...] = ()
+    """Options that may be at fault should loss or gradients stop being numbers, with what to try instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,6 @@ def give_up(training: Training, step: int) -> None:
     kept = f"The last good state is {folder}." if folder is not None else "No state could be written."
     raise Diverged(
         f"Loss or gradients were not finite {bad} steps in a row, up to step {step} "
-        f"({', '.join(suspects[:3])}). None of it reached the weights. "
-        f"{kept} Lower the learning rate, use bf16 or no mixed precision in place of fp16, "
-        "or take these images out."
+        f"({', '.join(suspects[:3])}). None of it reached the weights. {kept} "
+        f"Suspect are {', '.join(training.asked.suspects)}, and these images: change one, or take them out, and resume."
     )
