@@ -27,6 +27,7 @@ from trainer.contract.events import (
     Saved,
     Started,
     Stepped,
+    Validated,
     Warned,
     decode,
 )
@@ -75,6 +76,8 @@ class RunView:
     smooth: Curve | None = None
     grad_norm: Curve | None = None
     rates: tuple[tuple[str, Curve], ...] = ()
+    validation: Curve | None = None
+    """The loss on the images held out, by the step it was measured at; step 0 is before training."""
     samples: tuple[Sampled, ...] = ()
     saves: tuple[Saved, ...] = ()
     warnings: tuple[Warned, ...] = ()
@@ -140,6 +143,7 @@ class Story:
     def __init__(self) -> None:
         self._view = RunView()
         self._loss, self._smooth, self._grad_norm = _Series(), _Series(), _Series()
+        self._validation = _Series()
         self._rates: dict[str, _Series] = {}
         self._samples: dict[str, Sampled] = {}
         self._saves: dict[str, Saved] = {}
@@ -163,6 +167,11 @@ class Story:
                 self._view = replace(self._view, planned=event)
             case Phase():
                 self._pause_for(event)
+            case Validated():
+                self._pace.pause()
+                self._validation.cut(event.step - 1)
+                if event.loss is not None:
+                    self._validation.add(event.step, event.loss)
             case Sampled():
                 self._pace.pause()
                 self._samples.pop(event.path, None)  # Drawn once more after a resume, it comes once.
@@ -198,6 +207,7 @@ class Story:
             loss=self._loss.curve(),
             smooth=self._smooth.curve(),
             grad_norm=self._grad_norm.curve(),
+            validation=self._validation.curve(),
             rates=tuple((name, series.curve()) for name, series in self._rates.items()),
             samples=tuple(self._samples.values()),
             saves=tuple(self._saves.values()),
@@ -207,7 +217,7 @@ class Story:
     def _begin(self, event: Started) -> None:
         """A process starts. Where it goes on from an older state, the steps behind that are made again."""
         if event.resumed_step < self._step:
-            for series in (self._loss, self._smooth, self._grad_norm, *self._rates.values()):
+            for series in (self._loss, self._smooth, self._grad_norm, self._validation, *self._rates.values()):
                 series.cut(event.resumed_step)
             self._average, self._weight = 0.0, 0.0
             for loss in self._loss.values:

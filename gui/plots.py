@@ -82,7 +82,10 @@ class _Scale:
 
 @lru_cache(maxsize=64)
 def loss_plot(view: RunView, *, last_only: bool = False, log: bool = False) -> Plot | None:
-    """Each step's loss, faint, under the smoothed loss, with marks for saves and samples; None before two losses."""
+    """Each step's loss, faint, under the smoothed loss, with marks for saves and samples; None before two losses.
+
+    Where images are held out, the loss on them is a line of its own.
+    """
     if view.loss is None or view.smooth is None or len(view.loss) < 2:
         return None
     first = max(0, view.step - LAST) if last_only else 0
@@ -90,9 +93,14 @@ def loss_plot(view: RunView, *, last_only: bool = False, log: bool = False) -> P
     if len(raw) < 2:
         return None
     x = _Scale(first, max(view.step, first + 1))
-    y = _value_scale(raw.values, smooth.values, log)
+    measured = _since(view.validation, first) if view.validation is not None else None
+    calm = smooth.values if measured is None else np.concatenate((smooth.values, measured.values))
+    y = _value_scale(raw.values, calm, log)
+    lines: list[tuple[LineKind, str]] = [("faint", _path(*thin(raw), x, y)), ("strong", _path(*thin(smooth), x, y))]
+    if measured is not None and len(measured) > 1:
+        lines.append(("second", _path(*thin(measured), x, y)))
     return Plot(
-        (("faint", _path(*thin(raw), x, y)), ("strong", _path(*thin(smooth), x, y))),
+        tuple(lines),
         _step_ticks(x, view),
         _value_ticks(y, "{:g}".format),
         _marks(view, x),
@@ -284,6 +292,20 @@ def _marks(view: RunView, scale: _Scale) -> tuple[Mark, ...]:
 
 
 def _loss_sentence(view: RunView, smooth: Curve) -> str:
+    return _smoothed_sentence(view, smooth) + _held_out_sentence(view)
+
+
+def _held_out_sentence(view: RunView) -> str:
+    curve = view.validation
+    if curve is None or curve.last is None:
+        return ""
+    at = f"step {count(int(curve.steps[-1]))}"
+    if len(curve) == 1:
+        return f" On the images held out it is {loss_text(curve.last)} at {at}."
+    return f" On the images held out it was {loss_text(float(curve.values[0]))} and is {loss_text(curve.last)} at {at}."
+
+
+def _smoothed_sentence(view: RunView, smooth: Curve) -> str:
     now, before = smooth.last, view.first_loss
     assert now is not None
     if before is None:

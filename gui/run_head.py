@@ -20,6 +20,7 @@ _PHASES = {
     "training": "Training",
     "sampling": "Drawing samples",
     "saving": "Saving",
+    "validating": "Measuring the images held out",
 }
 _MOST_TICKS = 60
 """More epochs than this would make the bar a comb."""
@@ -61,7 +62,7 @@ def _phase(view: RunView) -> str:
         if view.planned and view.step:
             return f"Training, epoch {count(epoch_of(view, view.step))} of {count(view.planned.epochs)}"
         return "Training"
-    at = f" at step {count(view.step)}" if phase.name in ("sampling", "saving") else ""
+    at = f" at step {count(view.step)}" if phase.name in ("sampling", "saving", "validating") else ""
     return _PHASES[phase.name] + at + _counted(phase)
 
 

@@ -71,6 +71,8 @@ def sum_rows(plan: Plan, config: TrainingConfig, save_bytes: int | None) -> list
     if plan.reg_uses_per_epoch:
         words = counted(plan.reg_images, "regularization image")
         rows.append((f"and of {words}", f"{plan.reg_uses_per_epoch:,} an epoch"))
+    if plan.held_out:
+        rows.append((f"held out: {counted(plan.held_out, 'image')}", "measured, not trained on"))
     gathered = config.length.gradient_accumulation_steps
     batches = f"in batches of {plan.batch_size}" + (f", {gathered} to a step" if gathered > 1 else "")
     rows.append((batches, f"{counted(plan.steps_per_epoch, 'step')} an epoch"))

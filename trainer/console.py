@@ -22,6 +22,7 @@ from trainer.contract.events import (
     Sampled,
     Saved,
     Stepped,
+    Validated,
     Warned,
 )
 
@@ -75,6 +76,9 @@ class Console:
                 self._phase = event.name
                 if event.name != "training":
                     self._say(event.name + (f", {event.total:,} {event.unit}".rstrip() if event.total else ""))
+            case Validated():
+                loss = "not finite" if event.loss is None else f"{event.loss:.4f}"
+                self._say(f"step {event.step:,}: loss {loss} on the {event.images:,} images held out")
             case Sampled():
                 self._say(f"step {event.step:,}: sample {event.path}")
             case Saved():

@@ -184,9 +184,11 @@ def _loss(shown: RunOnPage, choices: Choices) -> str:
     kinds = {mark.kind for mark in plot.marks}
     saved = f"<span>{mark('save', 14)}saved</span>" if "save" in kinds else ""
     drawn = f"<span>{mark('sample', 14)}samples</span>" if "sample" in kinds else ""
+    measured = any(kind == "second" for kind, _ in plot.lines)
+    held_out = '<span><i class="at-key-second"></i>images held out</span>' if measured else ""
     return (
         f'{draw(plot, "loss")}<div class="at-legend"><span><i class="at-key-strong"></i>smoothed</span>'
-        f'<span><i class="at-key-faint"></i>each step</span>{saved}{drawn}'
+        f'<span><i class="at-key-faint"></i>each step</span>{held_out}{saved}{drawn}'
         f'<span class="at-legend-end">Smoothing {SMOOTHING}</span></div>'
     )
 

@@ -61,7 +61,7 @@ def test_unknown_types_and_keys_are_passed_over(tmp_path: Path) -> None:
 
 def test_the_union_is_closed() -> None:
     """Every type that is written is known to readers under its own name."""
-    known = "started phase planned stepped sampled saved removed warned finished"
+    known = "started phase planned stepped validated sampled saved removed warned finished"
     assert set(EVENT_TYPES) == set(known.split())
     assert Saved.type == "saved"
 

@@ -42,6 +42,7 @@ BROKEN: dict[str, dict[str, object]] = {
     "prefix_without_folder": {"log_prefix": "a"},
     "ema_keys_without_ema": {"save_ema_keys": True},
     "ema_keys_in_a_folder": {"save_ema_keys": True, "use_ema": True, "save_model_as": "diffusers"},
+    "validation_without_images": {"validate_every_n_steps": 10},
     "raw_without_ema": {"save_raw": True},
     "keep_epochs_without_saves": {"save_last_n_epochs": 2},
     "keep_steps_without_saves": {"save_last_n_steps": 20},

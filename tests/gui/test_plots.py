@@ -10,7 +10,7 @@ import pytest
 from gui.monitor import Curve, RunView, Story
 from gui.plots import draw, gradient_plot, loss_plot, rate_plot, thin
 from tests.gui.written_runs import Course, events_of
-from trainer.contract.events import Event, Planned, Stepped
+from trainer.contract.events import Event, Planned, Started, Stepped, Validated
 
 LINE = re.compile(r"M-?[\d.]+,-?[\d.]+(L-?[\d.]+,-?[\d.]+)*")
 
@@ -179,3 +179,18 @@ def test_the_drawing_is_an_image_with_its_sentence(view: RunView) -> None:
     html = draw(loss_plot(view), "loss")
     assert 'role="img" aria-label="Loss by step.' in html and html.count("<path class") == 2
     assert 'viewBox="0 0 1000 1000" preserveAspectRatio="none"' in html
+
+
+def test_the_images_held_out_have_a_line_of_their_own() -> None:
+    """Their loss is drawn from step 0 on, inside the picture, and said; what a resumed run makes again counts once."""
+    steps = [Stepped(time=float(n), step=n, epoch=1, loss=0.1, learning_rate={"unet": 1e-5}) for n in range(1, 61)]
+    measured = [Validated(time=0.0, step=n, epoch=1, loss=0.5 - n / 200, images=4) for n in (0, 20, 40, 60)]
+    again = Started(time=99.0, pid=2, version="1", device="cpu", seed=1, resumed_step=40)
+    seen = view_of(*measured[:1], *steps, *measured[1:], again, *steps[40:], measured[3])
+    assert seen.validation is not None and seen.validation.steps.tolist() == [0, 20, 40, 60]
+    plot = loss_plot(seen)
+    assert plot is not None
+    line = points(dict(plot.lines)["second"])
+    assert line[:, 0].tolist() == pytest.approx([0, 1000 / 3, 2000 / 3, 1000], abs=0.1)
+    assert (line[:, 1] >= 0).all() and (np.diff(line[:, 1]) > 0).all()
+    assert "On the images held out it was 0.500 and is 0.200 at step 60." in plot.sentence

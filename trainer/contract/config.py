@@ -17,6 +17,7 @@ from trainer.contract.loss import LossSection
 from trainer.contract.options import Option, Shown, options_of
 from trainer.contract.saves import SaveSection
 from trainer.contract.section import Section
+from trainer.contract.validation import ValidationSection
 
 UCG_RATE = 0.06
 """What a bare `--ucg` means: the contract's "6 % chance of dropping the caption for an image"."""
@@ -367,6 +368,7 @@ class TrainingConfig(BaseModel):
     networks: NetworkSection = NetworkSection()
     saves: SaveSection = SaveSection()
     samples: SampleSection = SampleSection()
+    validation: ValidationSection = ValidationSection()
     hardware: HardwareSection = HardwareSection()
     logging: LoggingSection = LoggingSection()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-PhaseName = Literal["loading", "scanning", "caching", "training", "sampling", "saving"]
+PhaseName = Literal["loading", "scanning", "caching", "training", "sampling", "saving", "validating"]
 Result = Literal["completed", "stopped", "failed"]
 
 
@@ -65,6 +65,8 @@ class Planned(Event):
     save_steps: list[int]
     learning_rates: list[float] = field(default_factory=list)
     """The schedule of the first group at up to 200 evenly spaced steps from 0 to total_steps, for the dotted future."""
+    validation_images: int = 0
+    """Images held out: they are not among `images`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,18 @@ class Stepped(Event):
     images_per_second: float | None = None
     vram_gib: float | None = None
     ram_gib: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated(Event):
+    """The mean loss on the images held out, with the averaged weights where there is an average."""
+
+    type: ClassVar[str] = "validated"
+    step: int
+    epoch: int
+    loss: float | None
+    images: int
+    averaged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +151,7 @@ class Finished(Event):
     message: str = ""
 
 
-AnyEvent = Started | Phase | Planned | Stepped | Sampled | Saved | Removed | Warned | Finished
+AnyEvent = Started | Phase | Planned | Stepped | Validated | Sampled | Saved | Removed | Warned | Finished
 EVENT_TYPES: dict[str, type[Event]] = {event.type: event for event in get_args(AnyEvent)}
 _NAMES: dict[str, tuple[str, ...]] = {name: tuple(f.name for f in fields(kind)) for name, kind in EVENT_TYPES.items()}
 

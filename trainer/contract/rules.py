@@ -234,6 +234,14 @@ RULES: tuple[Rule, ...] = (
         message="A prefix for the TensorBoard folder is given, but no folder: it has no effect.",
         severity="warning",
     ),
+    Rule(
+        code="validation_without_images",
+        fields=("validate_every_n_steps", "validation_split"),
+        broken=lambda c: c.validation.validate_every_n_steps is not None and c.validation.validation_split == 0,
+        message="A loss is to be measured on images held out, but none are: it has no effect.",
+        mends=(("Hold a tenth out", {"validation_split": 0.1}), ("Do not measure", {"validate_every_n_steps": None})),
+        severity="warning",
+    ),
     *SAVE_RULES,
     *LOSS_RULES,
 )

@@ -8,7 +8,7 @@ import heapq
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainer.contract.config import ImageSection, TrainingConfig
@@ -18,6 +18,7 @@ from trainer.dataset.caption_problems import long_captions
 from trainer.dataset.captions import Entry, entries_of
 from trainer.dataset.duplicates import Looked, duplicate_problems, look_at_all, same_content, same_look
 from trainer.dataset.faces import FACES_FILE, FacesUnreadable, read_faces
+from trainer.dataset.held_out import hold_out, too_few_problems
 from trainer.dataset.index import Index
 from trainer.dataset.index_file import default_index_path
 from trainer.dataset.placement import face_of
@@ -40,6 +41,14 @@ class Report:
     entries: tuple[Entry, ...]
     plan: Plan | None
     problems: tuple[Problem, ...]
+    held_out: tuple[Entry, ...] = ()
+    """Those of the entries that are measured and not trained on."""
+
+    @property
+    def trained(self) -> tuple[Entry, ...]:
+        """The entries without those that are held out."""
+        held_out = {id(entry) for entry in self.held_out}
+        return tuple(entry for entry in self.entries if id(entry) not in held_out)
 
 
 def check_dataset(
@@ -78,10 +87,13 @@ def check_dataset(
         problems += long_captions(captions, count_tokens, MOST_TOKENS)
     if config.saves.output_dir is not None:
         problems += output_problems(config.saves.output_dir.expanduser())
+    share = config.validation.validation_split
+    problems += too_few_problems(entries, share)
+    report = Report(found, tuple(entries), None, tuple(problems), hold_out(entries, share))
     length_given = config.length.max_train_steps is not None or config.length.max_train_epochs is not None
     can_plan = length_given and any(not entry.regularization for entry in entries)
-    plan = make_plan(config, entries, world_size) if can_plan else None
-    return Report(found, tuple(entries), plan, tuple(problems))
+    plan = make_plan(config, report.trained, world_size, held_out=len(report.held_out)) if can_plan else None
+    return replace(report, plan=plan)
 
 
 def output_problems(folder: Path) -> list[Problem]:

@@ -35,7 +35,9 @@ class Plan:
     """Everything that can be counted before the start. Steps and epochs are totals, also for a resumed run."""
 
     images: int
-    """Files of training images."""
+    """Files of training images, those held out apart."""
+    held_out: int
+    """Files of training images that are measured and not trained on."""
     reg_images: int
     """Files of regularization images."""
     captions_found: int
@@ -117,8 +119,11 @@ def steps_in_epoch(batches: int, world_size: int, accumulation: int) -> int:
     return -(-batches // (world_size * accumulation))
 
 
-def make_plan(config: TrainingConfig, entries: Sequence[Entry], world_size: int = 1) -> Plan:
-    """Count the job. `entries` needs at least one training image; epochs win where steps are given too."""
+def make_plan(config: TrainingConfig, entries: Sequence[Entry], world_size: int = 1, *, held_out: int = 0) -> Plan:
+    """Count the job. `entries` are those that are trained on, `held_out` counts the others.
+
+    At least one of them must be a training image; epochs win where steps are given too.
+    """
     train = [entry for entry in entries if not entry.regularization]
     assert train, "a plan needs a training image: check_dataset says so before"
     length = config.length
@@ -133,6 +138,7 @@ def make_plan(config: TrainingConfig, entries: Sequence[Entry], world_size: int 
     draws_samples = config.samples.sample_prompts is not None
     return Plan(
         images=len(train),
+        held_out=held_out,
         reg_images=len(entries) - len(train),
         captions_found=sum(entry.captioned for entry in train),
         uses_per_epoch=batches.uses_per_epoch,

@@ -40,6 +40,7 @@ from trainer.training.shelf import Shelf
 from trainer.training.state import StateRecord, Tensors, read_tensors
 from trainer.training.suspects import suspect_options
 from trainer.training.text import Reader, freeze_unread_layers
+from trainer.training.validation import Validator, make_held
 from trainer.training.wishes import Wishes
 
 ZERO_TERMINAL_SNR = {
@@ -59,6 +60,10 @@ class Surroundings:
     run: Path
     seed: int
 
+    def warn(self, code: str, message: str) -> None:
+        """Tell something to look at."""
+        self.events.write(Warned(code=code, message=message))
+
 
 def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> Training:
     """Load, cache and wire everything. Raises `Refused` where model or state turn out unfit, and `Stopped`."""
@@ -70,8 +75,10 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
     if tensors is not None:
         put_back_weights(trained, tensors)
 
-    batches = Batches(checked.report.entries, config.images, config.length.train_batch_size, around.seed)
-    source = latent_source(config, batches, checked, networks, around)
+    batches = Batches(checked.report.trained, config.images, config.length.train_batch_size, around.seed)
+    encoder = Encoder(networks.vae, engine, around.warn)
+    held = make_held(checked.report.held_out, config.images, encoder) if engine.main else []
+    source = latent_source(config, batches, checked, encoder, around)
     settle_in(config, checked, networks, around)
     if start.step == 0 and engine.main:
         doubt_prediction(networks, around.events)
@@ -109,6 +116,7 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
         ledger=ledger,
         average=average,
         sampler=make_sampler(config, networks, average, around),
+        validator=Validator(held, denoiser, objective, reader, average, engine, board, config.length.train_batch_size),
         saver=saver,
         keeper=Keeper(record, trained, average, optimizer, plan.steps_per_epoch, shelf, engine),
         shelf=shelf,
@@ -189,13 +197,10 @@ def make_average(
 
 
 def latent_source(
-    config: TrainingConfig, batches: Batches, checked: Checked, networks: Networks, around: Surroundings
+    config: TrainingConfig, batches: Batches, checked: Checked, encoder: Encoder, around: Surroundings
 ) -> LatentSource:
     """Cached latents, or the VAE that encodes on the fly."""
     events, engine = around.events, around.engine
-
-    def warn(code: str, message: str) -> None:
-        events.write(Warned(code=code, message=message))
 
     def tell(done: int, total: int) -> None:
         events.write(Phase(name="caching", done=done, total=total, unit="images"))
@@ -204,10 +209,9 @@ def latent_source(
         if engine.any(around.wishes.wants_end()):
             raise Stopped
 
-    encoder = Encoder(networks.vae, engine, warn)
     if not config.images.cache_latents:
         return FreshLatents(encoder, engine, around.seed)
-    entries = [(entry, batches.bucket_of(place)) for place, entry in enumerate(checked.report.entries)]
+    entries = [(entry, batches.bucket_of(place)) for place, entry in enumerate(checked.report.trained)]
     return cache_latents(entries, config.images, encoder, engine, around.seed, Seen(tell, pause))
 
 
@@ -249,6 +253,7 @@ def asked_of(config: TrainingConfig, first_step: int) -> Asked:
         rate=config.rate,
         saves=config.saves,
         samples=config.samples,
+        validation=config.validation,
         text_encoder_stops_at=config.networks.stop_text_encoder_training if stops else None,
         averaged=config.networks.use_ema,
         suspects=tuple(suspect_options(config)),

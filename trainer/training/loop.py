@@ -14,6 +14,7 @@ from trainer.contract.control import Wish
 from trainer.contract.events import Phase, Result
 from trainer.contract.saves import SaveSection
 from trainer.contract.schedule import rate_at
+from trainer.contract.validation import ValidationSection
 from trainer.dataset.plan import Plan
 from trainer.training.ema import Average
 from trainer.training.feed import Feed, Group
@@ -25,9 +26,10 @@ from trainer.training.outcome import Diverged
 from trainer.training.sampling import Sampler
 from trainer.training.saving import Saver
 from trainer.training.shelf import Shelf
+from trainer.training.validation import Validator
 from trainer.training.wishes import Wishes
 
-Due = Literal["save_epoch", "save_step", "keep_state", "sample"]
+Due = Literal["save_epoch", "save_step", "keep_state", "validate", "sample"]
 """What can be due between two steps."""
 
 MOST_BAD_STEPS = 3
@@ -41,6 +43,7 @@ class Asked:
     rate: RateSection
     saves: SaveSection
     samples: SampleSection
+    validation: ValidationSection
     text_encoder_stops_at: int | None
     """The step at which a text encoder that is trained until then is frozen."""
     averaged: bool
@@ -61,6 +64,7 @@ class Training:
     ledger: Ledger
     average: Average | None
     sampler: Sampler
+    validator: Validator
     saver: Saver
     keeper: Keeper
     shelf: Shelf
@@ -74,6 +78,8 @@ def learn(training: Training) -> Result:
     step, plan = training.first_step, training.plan
     if training.asked.samples.sample_at_first and step == 0:
         training.sampler.draw(0, training.run, training.events)
+    if training.asked.validation.validation_split and step == 0:
+        training.validator.measure(0, 0, training.events)
     go_on(training, step)
 
     late: set[Wish] = set()
@@ -124,7 +130,7 @@ def due_after(asked: Asked, step: int, group: Group, wishes: set[Wish]) -> set[D
 
     Before a stop only models are due: the resumed run would not write them. The stop writes its own state.
     """
-    saves, samples = asked.saves, asked.samples
+    saves, samples, validation = asked.saves, asked.samples, asked.validation
 
     def comes(every: int | None, count: int) -> bool:
         return every is not None and count % every == 0
@@ -141,6 +147,9 @@ def due_after(asked: Asked, step: int, group: Group, wishes: set[Wish]) -> set[D
         return due
     if "state" in wishes:
         due.add("keep_state")
+    steps = validation.validate_every_n_steps
+    if validation.validation_split and (group.ends_epoch if steps is None else comes(steps, step)):
+        due.add("validate")
     by_epoch = epochs is not None and comes(samples.sample_every_n_epochs, epochs)
     if "sample" in wishes or comes(samples.sample_every_n_steps, step) or by_epoch:
         due.add("sample")
@@ -148,7 +157,7 @@ def due_after(asked: Asked, step: int, group: Group, wishes: set[Wish]) -> set[D
 
 
 def pause(training: Training, step: int, group: Group, due: set[Due]) -> set[Wish]:
-    """Between two steps: save and sample what is due. Returns the wishes that were heard only now."""
+    """Between two steps: save, measure and sample what is due. Returns the wishes that were heard only now."""
     if not due:
         return set()
     late = wishes_of(training.ledger.settle())
@@ -157,6 +166,8 @@ def pause(training: Training, step: int, group: Group, due: set[Due]) -> set[Wis
         save_model_and_state(training, epoch_name(saves, epoch), step, epoch)
     if "save_step" in due:
         save_model_and_state(training, step_name(saves, step), step, epoch)
+    if "validate" in due:
+        training.validator.measure(step, epoch, training.events)
     if "keep_state" in due:
         if training.ledger.bad_in_a_row:
             late.add("state")  # After the next good step: a state is to stand where the weights do.
@@ -191,6 +202,8 @@ def stop(training: Training, step: int, group: Group) -> None:
 def finish(training: Training, step: int, group: Group) -> None:
     """All steps are done: last samples, last model, last state. The states for a crash on the way have served."""
     training.ledger.settle()
+    if training.asked.validation.validation_split:
+        training.validator.measure(step, group.epoch + 1, training.events)
     training.sampler.draw(step, training.run, training.events)
     save_model_and_state(training, last_name(training.asked.saves), step, group.epoch + 1)
     training.shelf.clear_states(training.run / "state")

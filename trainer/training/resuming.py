@@ -27,6 +27,7 @@ FIXED = (
     "unetonly",
     "encoderonly",
     "clip_skip",
+    "validation_split",
 )
 """Options that a run cannot change under way: its data, its model, or what its steps mean would be others."""
 

@@ -195,6 +195,7 @@ def planned(config: TrainingConfig, plan: Plan) -> Planned:
         epochs=plan.epochs,
         total_steps=plan.total_steps,
         save_steps=[step for _, step in plan.saves],
+        validation_images=plan.held_out,
         learning_rates=curve(config.rate, plan.total_steps),
     )
 
@@ -202,7 +203,7 @@ def planned(config: TrainingConfig, plan: Plan) -> Planned:
 def show_batches(config: TrainingConfig, checked: Checked, run: Path, seed: int, engine: Engine) -> Result:
     """`debug_dataset`: write what would be learnt, and learn nothing."""
     if engine.main:
-        batches = Batches(checked.report.entries, config.images, config.length.train_batch_size, seed)
+        batches = Batches(checked.report.trained, config.images, config.length.train_batch_size, seed)
         write_preview(run, batches, config.images, config.captions, seed, config.length.prior_loss_weight)
     engine.wait()
     return "completed"

@@ -1,0 +1,109 @@
+"""The loss on images held out of training: the same noise, timesteps and cuts each time, so that only weights differ.
+
+Held-out entries come in; a `Validated` event and a point of the curve go out. Plain squared errors without any weight
+of timesteps or images, so that runs with different losses can be compared. Nothing of training is touched: the random
+numbers are the images' own, and the weights are back to the last bit.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.contract.config import ImageSection
+from trainer.contract.events import Phase, Validated
+from trainer.dataset.buckets import bucket_of, sizes_of
+from trainer.dataset.captions import Entry
+from trainer.dataset.held_out import number_of
+from trainer.dataset.pixels import pixels
+from trainer.training.board import Board
+from trainer.training.denoiser import Denoiser
+from trainer.training.ema import Average
+from trainer.training.engine import Engine
+from trainer.training.latents import SCALE, Encoder
+from trainer.training.ledger import Writer
+from trainer.training.objective import TIMESTEPS, Objective, distance
+from trainer.training.text import Reader
+
+LEVELS = 8
+"""Timesteps that each image is measured at. The loss differs a hundredfold between them, so all runs need the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One image held out, ready to be measured."""
+
+    x0_CHW: Tensor
+    """The mean of its posterior, scaled, fp32 on the CPU."""
+    caption: str
+    number: int
+    """Seed of its noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """Measures the images held out, in the main process; the others wait."""
+
+    held: Sequence[Held]
+    denoiser: Denoiser
+    objective: Objective
+    reader: Reader
+    average: Average | None
+    engine: Engine
+    board: Board
+    at_once: int
+    """Timesteps in one forward pass: no more than training has images in a batch, so that the memory suffices."""
+
+    def measure(self, step: int, epoch: int, events: Writer) -> None:
+        """Tell the loss after `step` steps, of the averaged weights where there is an average."""
+        events.write(Phase(name="validating", total=len(self.held), unit="images"))
+        if self.engine.main:
+            with self.average.in_place() if self.average is not None else nullcontext(), torch.no_grad():
+                loss = sum(self._error(held) for held in self.held) / len(self.held)
+            shown = loss if math.isfinite(loss) else None
+            averaged = self.average is not None
+            events.write(Validated(step=step, epoch=epoch, loss=shown, images=len(self.held), averaged=averaged))
+            self.board.add({"loss/validation": shown}, step)
+        self.engine.wait()
+
+    def _error(self, held: Held) -> float:
+        """The mean squared error of one image over all timesteps."""
+        schedule, send = self.objective.schedule, self.engine.send
+        t = levels(self.objective.loss.min_timestep, self.objective.loss.max_timestep)
+        rows = np.random.default_rng(held.number).standard_normal((LEVELS, *held.x0_CHW.shape), dtype=np.float32)
+        total = 0.0
+        for some_t, some_rows in zip(t.split(self.at_once), torch.from_numpy(rows).split(self.at_once), strict=True):
+            eps, t_B = send(some_rows), send(some_t)
+            x0 = send(held.x0_CHW).expand_as(eps)
+            ids = send(self.reader.ids([held.caption] * len(some_t)))
+            with self.engine.autocast():
+                predicted = self.denoiser(schedule.add_noise(x0, eps, t_B), t_B, ids)
+            target = schedule.target(self.objective.prediction, x0, eps, t_B)
+            error_B = distance("l2", predicted.float() - target).mean(dim=(1, 2, 3))
+            total += float(error_B.double().sum())
+        return total / LEVELS
+
+
+def levels(lowest: int, end: int) -> Tensor:
+    """`LEVELS` timesteps, the middles of equal parts of lowest, ..., end - 1: int64 on the CPU."""
+    middles = (np.arange(LEVELS) + 0.5) / LEVELS
+    return torch.from_numpy((lowest + middles * (end - lowest)).astype(np.int64)).clamp(max=TIMESTEPS - 1)
+
+
+def make_held(entries: Sequence[Entry], images: ImageSection, encoder: Encoder) -> list[Held]:
+    """Encode the images held out, cut as without any chance: not mirrored, in the middle, in their own colours."""
+    plain = images.model_copy(
+        update={"flip_aug": False, "color_aug": False, "random_crop": False, "face_crop_aug_range": None}
+    )
+    sizes = sizes_of(plain)
+    held = []
+    for entry in entries:
+        bucket = bucket_of(entry.picture.width, entry.picture.height, plain, sizes)
+        rows = np.stack([pixels(entry, bucket, plain, np.random.default_rng(0))])
+        mean = encoder.encode(torch.from_numpy(rows), [entry.picture.path.name]).mean[0]
+        held.append(Held(mean.cpu() * SCALE, entry.caption, number_of(entry)))
+    return held
