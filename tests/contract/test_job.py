@@ -55,6 +55,9 @@ BROKEN: dict[str, dict[str, object]] = {
     "perturbation_missing": {"ip_noise_gamma_random_strength": True},
     "one_timestep": {"min_timestep": 400, "max_timestep": 400},
     "huber_without_huber": {"huber_c": 0.2},
+    "masks_missing": {"masked_loss": True},
+    "masks_unused": {"conditioning_data_dir": "/masks"},
+    "two_masks": {"masked_loss": True, "conditioning_data_dir": "/masks", "alpha_mask": True},
     "huber_scale_by_noise": {"loss_type": "huber", "huber_scale": 2},
 }
 

@@ -11,7 +11,7 @@ from trainer.dataset.batches import Batches, Purpose, rng
 from trainer.dataset.captions import caption_for
 from trainer.dataset.check import check_dataset
 from trainer.dataset.pixels import pixels
-from trainer.dataset.preview import CELL, GAP, write_preview
+from trainer.dataset.preview import CELL, GAP, as_learnt, write_preview
 
 
 def test_the_preview_shows_the_first_batches(tmp_path: Path, make_tree: Callable, make_config: Callable) -> None:
@@ -35,10 +35,11 @@ def test_the_preview_shows_the_first_batches(tmp_path: Path, make_tree: Callable
         train_batch_size=3,
         resolution=256,
         min_bucket_reso=128,
+        prior_loss_weight=0.5,
     )
     entries = check_dataset(config).entries
     batches = Batches(entries, config.images, 3, seed=5)
-    sheet, listing = write_preview(tmp_path / "run", batches, config.images, config.captions, 5, prior_loss_weight=0.5)
+    sheet, listing = write_preview(tmp_path / "run", batches, config, 5)
     records = json.loads(listing.read_text(encoding="utf-8"))["batches"]
     order = batches.epoch(0)
     assert len(records) == len(order)
@@ -54,3 +55,18 @@ def test_the_preview_shows_the_first_batches(tmp_path: Path, make_tree: Callable
     with Image.open(sheet) as image:
         drawn = np.asarray(image.convert("RGB"))[GAP : GAP + seen.height, GAP : GAP + seen.width]
     assert (drawn == np.asarray(seen)).all()
+
+
+def test_what_a_mask_leaves_out_is_dark(tmp_path: Path, make_tree: Callable, make_config: Callable) -> None:
+    """The sheet shows masks as they are learnt: a transparent left half is dark, the right half as it is."""
+    make_tree(tmp_path, {"img/1_x/a.png": (256, 256)})
+    path = tmp_path / "img/1_x/a.png"
+    with Image.open(path) as image:
+        image.putalpha(Image.fromarray(np.repeat([0, 255], 128).astype(np.uint8)[None].repeat(256, axis=0)))
+        image.save(path)
+    config = make_config(train_data_dir=tmp_path / "img", resolution=256, alpha_mask=True)
+    (use,) = Batches(check_dataset(config).entries, config.images, 1, seed=5).epoch(0)[0]
+    plain = pixels(use.entry, use.bucket, config.images, rng(5, 0, use.index, Purpose.PIXELS))
+    seen = as_learnt(use, config, 5)
+    assert (seen[:, 128:] == plain[:, 128:]).all()
+    assert (plain[:, :128] == 255).all() and (seen[:, :128] == 64).all()

@@ -3,6 +3,7 @@
 The meaning is that of the trainers these names come from; docs/differences.md says where it is not.
 """
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -12,6 +13,7 @@ from trainer.contract.section import Section
 
 LossType = Literal["l2", "l1", "huber", "smooth_l1"]
 HuberSchedule = Literal["snr", "exponential", "constant"]
+MaskSource = Literal["folder", "alpha"]
 
 
 class LossSection(Section):
@@ -76,6 +78,22 @@ class LossSection(Section):
 
     huber_scale: Annotated[float, Field(gt=0, le=1000), Shown("Huber scale")] = 1.0
     """A factor on Huber's threshold, for the constant and the exponential schedule."""
+
+    masked_loss: Annotated[bool, Shown("Learn by masks")] = False
+    """Learn only the parts of an image that are white in its mask, grey parts less: a thing without its background."""
+
+    conditioning_data_dir: Annotated[Path | None, Shown("Masks", look="folder")] = None
+    """The folder of masks: pictures of the images' names, or folders of the images' folders' names that hold them."""
+
+    alpha_mask: Annotated[bool, Shown("Transparency is a mask")] = False
+    """Learn only the parts of an image that are not transparent. Images without transparency count as a whole."""
+
+    @property
+    def mask_source(self) -> MaskSource | None:
+        """Where masks come from: the folder, else the images' own transparency; None without masks."""
+        if self.masked_loss and self.conditioning_data_dir is not None:
+            return "folder"
+        return "alpha" if self.alpha_mask else None
 
     @property
     def has_threshold(self) -> bool:

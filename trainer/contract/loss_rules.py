@@ -93,4 +93,30 @@ LOSS_RULES: tuple[Rule, ...] = (
         mends=(("Leave it at 1", {"huber_scale": 1.0}), ("Constant", {"huber_schedule": "constant"})),
         severity="warning",
     ),
+    Rule(
+        code="masks_missing",
+        fields=("masked_loss", "conditioning_data_dir", "alpha_mask"),
+        broken=lambda c: c.loss.masked_loss and c.loss.mask_source is None,
+        message="Images are to be learnt by masks, but there is no folder of them. Choose it, or use transparency.",
+        mends=(("Use transparency", {"alpha_mask": True}), ("Without masks", {"masked_loss": False})),
+    ),
+    Rule(
+        code="masks_unused",
+        fields=("conditioning_data_dir", "masked_loss"),
+        broken=lambda c: c.loss.conditioning_data_dir is not None and not c.loss.masked_loss,
+        message="A folder of masks is chosen, but images are not learnt by masks: it has no effect.",
+        mends=(("Learn by masks", {"masked_loss": True}), ("Leave the folder out", {"conditioning_data_dir": None})),
+        severity="warning",
+    ),
+    Rule(
+        code="two_masks",
+        fields=("alpha_mask", "conditioning_data_dir"),
+        broken=lambda c: c.loss.alpha_mask and c.loss.mask_source == "folder",
+        message="Masks are taken from the folder, so transparency has no effect.",
+        mends=(
+            ("Only the folder", {"alpha_mask": False}),
+            ("Only transparency", {"conditioning_data_dir": None, "masked_loss": False}),
+        ),
+        severity="warning",
+    ),
 )

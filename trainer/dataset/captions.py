@@ -43,6 +43,8 @@ class Entry:
     folder: Path
     captioned: bool = False
     """Whether the caption comes from a file of its own, not from the folder's name."""
+    mask: Path | None = None
+    """The picture that says which parts are learnt, where masks lie in a folder."""
 
 
 def caption_file(picture: Path, extension: str) -> Path:

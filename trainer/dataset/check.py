@@ -21,6 +21,7 @@ from trainer.dataset.faces import FACES_FILE, FacesUnreadable, read_faces
 from trainer.dataset.held_out import hold_out, too_few_problems
 from trainer.dataset.index import Index
 from trainer.dataset.index_file import default_index_path
+from trainer.dataset.masks import with_masks
 from trainer.dataset.placement import face_of
 from trainer.dataset.plan import Plan, make_plan
 from trainer.dataset.scan import Folder, Picture, Progress, Scan, scan
@@ -71,6 +72,9 @@ def check_dataset(
         looked = look_at_all(found, index, config.data.skip_bad_images, progress) if deep else Looked(found, (), {})
         found = looked.scan
         entries, problems = entries_of(found, config.data, index)
+        if config.loss.mask_source == "folder" and config.loss.conditioning_data_dir is not None:
+            entries, more = with_masks(entries, config.loss.conditioning_data_dir.expanduser(), index)
+            problems += more
         problems = [*found.problems, *looked.problems, *problems, *rounding_problems(config.images)]
         for field, regularization in (("train_data_dir", False), ("reg_data_dir", True)):
             folders = [folder for folder in found.folders if folder.regularization is regularization]

@@ -4,6 +4,7 @@ An entry, its bucket and the generator of its use come in; uint8 [H, W, 3] goes 
 """
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,23 @@ def read_picture(path: Path, at_least: Size | None = None) -> Image.Image:
 
     `at_least` allows a smaller form of a JPEG, no side shorter than this: a whole decoding, some times faster.
     """
+    return _read(path, _over_white, at_least)
+
+
+def read_red(path: Path) -> Image.Image:
+    """The red channel of an image file as its values stand there: "L", upright. Raises PictureUnreadable."""
+    return _read(path, lambda image, _: image.convert("RGB").getchannel("R"))
+
+
+def read_alpha(path: Path) -> Image.Image:
+    """The alpha channel of an image file, all opaque where it has none: "L", upright. Raises PictureUnreadable."""
+    return _read(path, lambda image, _: image.convert("RGBA").getchannel("A"))
+
+
+def _read(
+    path: Path, make: Callable[[Image.Image, bytes | None], Image.Image], at_least: Size | None = None
+) -> Image.Image:
+    """What `make` makes of the upright picture in 8 bits and its colour profile."""
     try:
         with Image.open(path, formats=READ_FORMATS) as image:
             turn = TURNS.get(orientation(image))
@@ -60,7 +78,7 @@ def read_picture(path: Path, at_least: Size | None = None) -> Image.Image:
                 image.draft("RGB" if image.mode != "L" else "L", at_least)
             image.load()
             upright = image.transpose(turn) if turn is not None else image
-            return _over_white(_eight_bit(upright), image.info.get("icc_profile"))
+            return make(_eight_bit(upright), image.info.get("icc_profile"))
     except UnidentifiedImageError:
         raise PictureUnreadable(f"{path} is no image that can be read.") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as reason:

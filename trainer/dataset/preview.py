@@ -10,11 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from trainer.contract.config import CaptionSection, ImageSection
+from trainer.contract.config import TrainingConfig
 from trainer.dataset.batches import Batches, Purpose, Use, rng
 from trainer.dataset.captions import caption_for
+from trainer.dataset.masks import CELL as CELL_OF_LATENT
+from trainer.dataset.masks import Masks
 from trainer.dataset.pixels import pixels
 from trainer.dataset.placement import placement
 
@@ -23,50 +26,42 @@ CELL, GAP, LINES = 192, 12, 3
 """Pixels of a picture's box, between boxes, and lines of caption under each."""
 LETTER = 12
 COLUMNS = 8
+DARK = 0.25
+"""How bright the parts are that a mask leaves out."""
 
 
-def write_preview(
-    folder: Path,
-    batches: Batches,
-    images: ImageSection,
-    captions: CaptionSection,
-    seed: int,
-    prior_loss_weight: float = 1.0,
-) -> tuple[Path, Path]:
+def write_preview(folder: Path, batches: Batches, config: TrainingConfig, seed: int) -> tuple[Path, Path]:
     """Write the first batches of the first epoch; returns the paths of the sheet and of the list."""
     folder.mkdir(parents=True, exist_ok=True)
     first = batches.epoch(0)[:SHEET_BATCHES]
     records = [
-        {"batch": number, "uses": [use_record(use, images, captions, seed, prior_loss_weight) for use in batch]}
+        {"batch": number, "uses": [use_record(use, config, seed) for use in batch]}
         for number, batch in enumerate(first)
     ]
     listing = folder / "batches.json"
     listing.write_text(json.dumps({"epoch": 0, "batches": records}, ensure_ascii=False, indent=1), encoding="utf-8")
     sheet = folder / "batches.png"
-    contact_sheet(first, images, captions, seed).save(sheet)
+    contact_sheet(first, config, seed).save(sheet)
     return sheet, listing
 
 
-def use_record(
-    use: Use, images: ImageSection, captions: CaptionSection, seed: int, prior_loss_weight: float = 1.0
-) -> dict[str, Any]:
+def use_record(use: Use, config: TrainingConfig, seed: int) -> dict[str, Any]:
     """One use of the first epoch as JSON-ready data: file, bucket, cut, caption as learnt, weight of its loss."""
-    place = placement(use.entry.picture, use.bucket, images, rng(seed, 0, use.index, Purpose.PIXELS))
+    place = placement(use.entry.picture, use.bucket, config.images, rng(seed, 0, use.index, Purpose.PIXELS))
     return {
         "path": str(use.entry.picture.path),
         "size": [use.entry.picture.width, use.entry.picture.height],
         "bucket": list(use.bucket),
         "index": use.index,
         **asdict(place),
-        "caption": caption_for(use.entry, captions, rng(seed, 0, use.index, Purpose.CAPTION)),
+        "caption": caption_for(use.entry, config.captions, rng(seed, 0, use.index, Purpose.CAPTION)),
         "regularization": use.entry.regularization,
-        "loss_weight": prior_loss_weight if use.entry.regularization else 1.0,
+        "loss_weight": config.length.prior_loss_weight if use.entry.regularization else 1.0,
+        "mask": None if use.entry.mask is None else str(use.entry.mask),
     }
 
 
-def contact_sheet(
-    batches: Sequence[Sequence[Use]], images: ImageSection, captions: CaptionSection, seed: int
-) -> Image.Image:
+def contact_sheet(batches: Sequence[Sequence[Use]], config: TrainingConfig, seed: int) -> Image.Image:
     """One or more rows for each batch of the first epoch: the pictures as they are learnt, each over its caption."""
     # Pillow's own font lies in the package but lacks letters beyond Latin and the sign ×; the list has the full text.
     font = ImageFont.load_default(LETTER)
@@ -78,15 +73,25 @@ def contact_sheet(
     for y, row in enumerate(rows):
         for x, use in enumerate(row):
             corner = GAP + x * (CELL + GAP), GAP + y * height
-            seen = Image.fromarray(pixels(use.entry, use.bucket, images, rng(seed, 0, use.index, Purpose.PIXELS)))
+            seen = Image.fromarray(as_learnt(use, config, seed))
             seen.thumbnail((CELL, CELL))
             sheet.paste(seen, corner)
-            caption = caption_for(use.entry, captions, rng(seed, 0, use.index, Purpose.CAPTION))
+            caption = caption_for(use.entry, config.captions, rng(seed, 0, use.index, Purpose.CAPTION))
             kind = ", regularization" if use.entry.regularization else ""
             lines = [f"{use.bucket[0]} x {use.bucket[1]}{kind}", *_wrapped(caption, font)]
             for line, text in enumerate(lines):
                 draw.text((corner[0], corner[1] + CELL + 2 + line * (LETTER + 4)), text, fill="black", font=font)
     return sheet
+
+
+def as_learnt(use: Use, config: TrainingConfig, seed: int) -> np.ndarray:
+    """The pixels of a use of the first epoch, uint8 [H, W, 3]; what a mask leaves out is dark."""
+    seen = pixels(use.entry, use.bucket, config.images, rng(seed, 0, use.index, Purpose.PIXELS))
+    if config.loss.mask_source is None:
+        return seen
+    mask = Masks(config.loss.mask_source, config.images).of(use, rng(seed, 0, use.index, Purpose.PIXELS))
+    light = DARK + (1 - DARK) * mask.repeat(CELL_OF_LATENT, axis=0).repeat(CELL_OF_LATENT, axis=1)
+    return (seen * light[..., None]).round().astype(np.uint8)
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:

@@ -117,6 +117,11 @@ def scan(data: DataSection, progress: Progress | None = None, index: Index | Non
     return Scan(tuple(folders), tuple(problems))
 
 
+def headers_of(found: Found, index: Index) -> Iterator[tuple[str, Header]]:
+    """(name, header) of every picture of one folder beside those that are learnt, such as a folder of masks."""
+    return _Reader(index, None, len(found.images)).headers(found)
+
+
 def threads() -> ThreadPoolExecutor:
     """Threads for reading files: it waits for the disk more than it computes, most of all on a network drive."""
     return ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1)))

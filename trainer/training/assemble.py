@@ -95,7 +95,8 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
 
     share = Share(config.length.gradient_accumulation_steps, engine.processes, engine.rank)
     cached = config.images.cache_latents
-    maker = BatchMaker(config.images, config.captions, around.seed, with_pixels=not cached)
+    masks = config.loss.mask_source
+    maker = BatchMaker(config.images, config.captions, around.seed, with_pixels=not cached, masks=masks)
     feed = Feed(batches, maker, share, worker_count(config.hardware.max_data_loader_n_workers, cached))
     assert feed.steps_per_epoch == plan.steps_per_epoch, "plan and loop count the same"
     before = start.record.board if start.record is not None else None

@@ -7,7 +7,7 @@ step of an epoch what is left. Pixels and captions are made in worker processes,
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from trainer.contract.config import CaptionSection, ImageSection
+from trainer.contract.loss import MaskSource
 from trainer.dataset.batches import Batches, Purpose, Use, rng
 from trainer.dataset.captions import caption_for
+from trainer.dataset.masks import Masks
 from trainer.dataset.pixels import pixels
 from trainer.dataset.plan import steps_in_epoch
 
@@ -35,6 +37,8 @@ class Batch:
     """uint8, or None with cached latents."""
     counts: bool
     """False for a filler: a process that has no batch left in a step learns one with weight 0, so that all meet."""
+    masks_BHW: Tensor | None = None
+    """How much each latent counts, fp32 [B, H/8, W/8], where there are masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,22 +137,36 @@ class Feed:
 class BatchMaker(Dataset[Batch]):
     """Makes the batch of an order. It is handed to worker processes, so it holds options only."""
 
-    def __init__(self, images: ImageSection, captions: CaptionSection, seed: int, with_pixels: bool) -> None:
+    def __init__(
+        self,
+        images: ImageSection,
+        captions: CaptionSection,
+        seed: int,
+        with_pixels: bool,
+        masks: MaskSource | None = None,
+    ) -> None:
         self._images = images
         self._captions = captions
         self._seed = seed
         self._with_pixels = with_pixels
+        self._masks = Masks(masks, images) if masks is not None else None
 
     def __getitem__(self, order: _Order) -> Batch:
         captions = [
             caption_for(use.entry, self._captions, rng(self._seed, order.epoch, use.index, Purpose.CAPTION))
             for use in order.uses
         ]
-        rows = [self._pixels(order.epoch, use) for use in order.uses] if self._with_pixels else None
-        return Batch(order.uses, captions, None if rows is None else torch.from_numpy(np.stack(rows)), order.counts)
+        seen = masks = None
+        if self._with_pixels:
+            seen = _stacked(
+                pixels(use.entry, use.bucket, self._images, self._dice(order.epoch, use)) for use in order.uses
+            )
+        if self._masks is not None:
+            masks = _stacked(self._masks.of(use, self._dice(order.epoch, use)) for use in order.uses)
+        return Batch(order.uses, captions, seen, order.counts, masks)
 
-    def _pixels(self, epoch: int, use: Use) -> np.ndarray:
-        return pixels(use.entry, use.bucket, self._images, rng(self._seed, epoch, use.index, Purpose.PIXELS))
+    def _dice(self, epoch: int, use: Use) -> np.random.Generator:
+        return rng(self._seed, epoch, use.index, Purpose.PIXELS)
 
 
 def worker_count(asked: int | None, cached: bool) -> int:
@@ -156,6 +174,10 @@ def worker_count(asked: int | None, cached: bool) -> int:
     if asked is not None:
         return asked
     return 0 if cached else min(4, max(0, (os.cpu_count() or 1) - 1))
+
+
+def _stacked(rows: Iterable[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(list(rows)))
 
 
 class _Orders(Sampler[_Order]):

@@ -146,7 +146,8 @@ class Learner:
         predicted = self._denoiser(noisy, t, send(self._reader.ids(batch.captions)))
         target = objective.schedule.target(objective.prediction, x0, noise.asked, t)
         weight = self._weights(batch) * objective.weights(t)
-        return objective.errors(predicted, target, t), weight, timesteps
+        masks = None if batch.masks_BHW is None else send(batch.masks_BHW)
+        return objective.errors(predicted, target, t, masks), weight, timesteps
 
     def _weights(self, batch: Batch) -> Tensor:
         prior = self._aim.prior_loss_weight

@@ -63,11 +63,19 @@ class Objective:
         self.loss = loss
         self.schedule = NoiseSchedule(device, loss.zero_terminal_snr)
 
-    def errors(self, predicted_BCHW: Tensor, target_BCHW: Tensor, timesteps_B: Tensor) -> Tensor:
-        """How far off each sample is before any weight, fp32 [B]: every image counts the same, whatever its bucket."""
+    def errors(
+        self, predicted_BCHW: Tensor, target_BCHW: Tensor, timesteps_B: Tensor, masks_BHW: Tensor | None = None
+    ) -> Tensor:
+        """How far off each sample is before any weight, fp32 [B]: every image counts the same, whatever its bucket.
+
+        With masks the mean is still one over all latents: half a picture masked out counts half.
+        """
         difference = predicted_BCHW.float() - target_BCHW.float()
         threshold = self.threshold(timesteps_B).view(-1, 1, 1, 1) if self.loss.has_threshold else None
-        return distance(self.loss.loss_type, difference, threshold).mean(dim=(1, 2, 3))
+        distances = distance(self.loss.loss_type, difference, threshold)
+        if masks_BHW is not None:
+            distances = distances * masks_BHW[:, None]
+        return distances.mean(dim=(1, 2, 3))
 
     def threshold(self, timesteps_B: Tensor) -> Tensor:
         """Where Huber's loss goes over from squares to distances, [B] (Khrapov et al. 2024, Scheduled Pseudo-Huber)."""

@@ -204,6 +204,6 @@ def show_batches(config: TrainingConfig, checked: Checked, run: Path, seed: int,
     """`debug_dataset`: write what would be learnt, and learn nothing."""
     if engine.main:
         batches = Batches(checked.report.trained, config.images, config.length.train_batch_size, seed)
-        write_preview(run, batches, config.images, config.captions, seed, config.length.prior_loss_weight)
+        write_preview(run, batches, config, seed)
     engine.wait()
     return "completed"
