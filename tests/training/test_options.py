@@ -141,6 +141,10 @@ def test_options_of_v_models_act(train: Train, tmp_path: Path) -> None:
     assert "rescale_betas_zero_snr" not in told["out"]
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "zero out" / "last", safety_checker=None)
     assert isinstance(pipeline.scheduler, DDIMScheduler) and float(pipeline.scheduler.alphas_cumprod[-1]) == 0
+    v |= {"pretrained_model_name_or_path": str(tmp_path / "zero out" / "last"), "max_train_steps": 1}
+    for zero in (True, False):
+        codes = [event.code for event in of(Warned, train(f"again {zero}", **v, zero_terminal_snr=zero))]
+        assert ("zero_terminal_snr" in codes) != zero
 
 
 def test_range_of_timesteps_stands_in_the_metadata(train: Train, tmp_path: Path) -> None:

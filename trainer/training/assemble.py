@@ -145,6 +145,12 @@ def load(config: TrainingConfig, start: Start, around: Surroundings) -> tuple[Ne
     if config.loss.zero_terminal_snr:
         # What a saved Diffusers folder says of how to draw. It is DDIM for both families: PNDM of 1.x cannot.
         networks.scheduler = published("v2", "scheduler") | ZERO_TERMINAL_SNR
+    elif networks.scheduler.get("rescale_betas_zero_snr"):
+        message = (
+            f"{networks.facts.name} was trained with a zero terminal SNR, as its scheduler says, and is trained here "
+            "without: its darkest and brightest pictures fade. Unless you mean that, stop, and set zero_terminal_snr."
+        )
+        around.events.write(Warned(code="zero_terminal_snr", message=message))
     return networks, ema, digest
 
 
