@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.training.conftest import FIXTURES
 from trainer.contract.config import ModelSection
+from trainer.contract.control import WISHES
 from trainer.contract.loss import LossSection
 from trainer.dataset.batches import Purpose, Use
 from trainer.dataset.captions import Entry
@@ -132,7 +133,7 @@ class FedLearner:
         weights = (told.get("batch") or {}).get("loss_weights") or [1.0] * len(self.of("timesteps"))
         uses = tuple(Use(_entry(weight), (128, 128), place) for place, weight in enumerate(weights))
         batch = Batch(uses, [""] * len(uses), None, True)
-        return self.learner.learn(Group(0, (batch,), 1, len(uses), False), [0.0] * 4)
+        return self.learner.learn(Group(0, (batch,), 1, len(uses), False), [0.0] * len(WISHES))
 
     def gradient_digests(self) -> Tensor:
         """(sum, L2, dot with a cosine) of each gradient, NaN where there is none: [tensors, 3]."""
