@@ -151,6 +151,8 @@ def test_levels_get_coarser_and_weaker() -> None:
         assert float(added.std()) < 1.5 * 0.5 ** (level - 1)
     assert rank == 1 and level < 8, "the last level has one pixel on its shorter side"
     assert torch.equal(sums[level], sums[11])
+    narrow = [draw_pyramid(0, 0, uses(0), (4, 64, 2), (number, 0.5)) for number in (1, 2, 9)]
+    assert not torch.equal(narrow[0], narrow[1]) and torch.equal(narrow[1], narrow[2])
 
 
 def test_multiresolution_noise_has_unit_size_and_large_shapes() -> None:
