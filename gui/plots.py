@@ -30,7 +30,10 @@ LAST = 500
 _CLOSEST = 3.0
 """Percent between two marks below which the second is left out: they would cover each other."""
 
-LineKind = Literal["faint", "strong", "future", "second"]
+LineKind = Literal["faint", "strong", "future", "second", "third", "fourth"]
+COMPARED: tuple[LineKind, ...] = ("strong", "second", "third", "fourth")
+"""The lines of runs side by side, told apart by colour and by dash."""
+
 MarkKind = Literal["save", "sample"]
 
 
@@ -106,6 +109,21 @@ def loss_plot(view: RunView, *, last_only: bool = False, log: bool = False) -> P
         _marks(view, x),
         _loss_sentence(view, smooth),
     )
+
+
+@lru_cache(maxsize=16)
+def compare_plot(views: tuple[RunView, ...], *, log: bool = False) -> Plot | None:
+    """The smoothed losses of several runs over their steps; None before each has two."""
+    curves = [view.smooth for view in views if view.smooth is not None and len(view.smooth) > 1]
+    if len(curves) < len(views):
+        return None
+    longest = max(views, key=lambda view: view.step)
+    x = _Scale(0, longest.step)
+    values = np.concatenate([curve.values for curve in curves])
+    y = _value_scale(values, values, log)
+    lines = tuple((kind, _path(*thin(curve), x, y)) for kind, curve in zip(COMPARED, curves, strict=False))
+    now = ", ".join(f"{loss_text(curve.values[-1])} at step {count(curve.steps[-1])}" for curve in curves)
+    return Plot(lines, _step_ticks(x, longest), _value_ticks(y, "{:g}".format), (), f"Smoothed losses by step: {now}.")
 
 
 @lru_cache(maxsize=64)

@@ -23,6 +23,7 @@ const say = (kind, strong, text) => {
 };
 const address = () => {
   page.classList.toggle('at-shows-run', !!props.value.run);
+  page.classList.toggle('at-compares', (props.value.run || '').includes('|'));
   const url = new URL(location.href), run = shows() ? (props.value.run || '') : '';
   if ((url.searchParams.get('run') || '') === run) return;
   if (run) url.searchParams.set('run', run); else url.searchParams.delete('run');

@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 
 from gui.figures import clock, count, counted, duration, size
+from gui.form import written
 from gui.marks import card_title, mark, message
 from gui.monitor import RunView
 from gui.run_on_page import RunOnPage, can_go_on, epoch_of, exists
@@ -132,7 +133,9 @@ def settings(shown: RunOnPage) -> str:
     rows.append(("Model", Path(str(changed.get("pretrained_model_name_or_path") or "none")).name))
     if started:
         rows.append(("Seed", str(started.seed)))
-    others = [(OPTIONS[name].shown.label, _value(name, value)) for name, value in changed.items() if name not in _PLAIN]
+    others = [
+        (OPTIONS[name].shown.label, value_text(name, value)) for name, value in changed.items() if name not in _PLAIN
+    ]
     facts = "".join(f"<dt>{escape(what)}</dt><dd>{escape(text)}</dd>" for what, text in rows)
     listed = "".join(f"<dt>{escape(what)}</dt><dd>{escape(text)}</dd>" for what, text in others)
     differ = f"{counted(len(others), 'setting')} {'differs' if len(others) == 1 else 'differ'} from the defaults"
@@ -165,12 +168,13 @@ def _data(folder: object, images: int | None) -> str:
     return f"{name}, {counted(images, 'image')}" if images is not None else name
 
 
-def _value(name: str, value: object) -> str:
+def value_text(name: str, value: object) -> str:
+    """The value of an option in words."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if value is None:
         return "none"
-    return OPTIONS[name].shown.words.get(str(value), f"{value:g}" if isinstance(value, float) else str(value))
+    return OPTIONS[name].shown.words.get(str(value), written(value))
 
 
 def samples(shown: RunOnPage, *, whole: bool = False) -> str:
@@ -202,21 +206,22 @@ def chosen_steps(steps: Sequence[int], *, whole: bool, most: int = COLUMNS) -> l
 
 def _sample_row(folder: Path, pictures: dict[int, Sampled], steps: Sequence[int]) -> str:
     prompt = next(iter(pictures.values())).prompt
-    cells = "".join(_picture(folder, pictures.get(step), prompt) for step in steps)
+    cells = "".join(picture(folder, pictures.get(step), prompt) for step in steps)
     return f'<div class="at-samples-row"><span class="at-samples-prompt">{escape(prompt)}</span>{cells}</div>'
 
 
-def _picture(folder: Path, picture: Sampled | None, prompt: str) -> str:
-    if picture is None:
+def picture(folder: Path, sampled: Sampled | None, prompt: str) -> str:
+    """A sample of the run in `folder`, small, with a link to it in full; or that it was not drawn."""
+    if sampled is None:
         return '<span class="at-samples-none at-muted">not drawn</span>'
-    path = folder / picture.path
+    path = folder / sampled.path
     # Nothing outside the run's own folder: events.jsonl is a file that somebody may have given away.
     if not os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep):
         return '<span class="at-samples-none at-muted">not in the run\'s folder</span>'
-    when = "before training" if picture.step == 0 else f"at step {count(picture.step)}"
+    when = "before training" if sampled.step == 0 else f"at step {count(sampled.step)}"
     return (
         f'<a href="{escape(thumbnail_url(path, 1024))}" target="_blank" rel="noopener" '
-        f'class="{"at-samples-first" if picture.step == 0 else ""}">'
+        f'class="{"at-samples-first" if sampled.step == 0 else ""}">'
         f'<img src="{escape(thumbnail_url(path, 512))}" alt="{escape(prompt)}, {when}" loading="lazy"></a>'
     )
 

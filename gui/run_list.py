@@ -9,12 +9,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from gui.compare import MOST
 from gui.figures import ago, count, counted, duration, loss_text
 from gui.marks import STATE_WORDS, state_mark
 from gui.monitor import RunView, glance
 from gui.run_on_page import RunOnPage, taken
 from trainer.runs.folder import RunFolder
 from trainer.runs.status import Status, status_of
+
+TICK_SCRIPT = """
+// A list can be there, and ticked, a moment before this script is.
+const ticked = new Set([...element.querySelectorAll('[data-tick]:checked')].map((box) => box.dataset.tick));
+const put = (thing, name, value) => { if (thing[name] !== value) thing[name] = value; };
+const tick = () => {
+  for (const box of element.querySelectorAll('[data-tick]')) put(box, 'checked', ticked.has(box.dataset.tick));
+  const button = element.querySelector('[data-act=compare]');
+  if (!button) return;
+  put(button, 'hidden', ticked.size < 2);
+  put(button, 'disabled', ticked.size > MOST);
+  put(button, 'textContent', ticked.size > MOST ? 'At most MOST runs' : `Compare ${ticked.size} runs`);
+  put(button.dataset, 'runs', [...ticked].join('|'));
+};
+element.addEventListener('change', (event) => {
+  const run = event.target.dataset.tick;
+  if (!run) return;
+  if (event.target.checked) ticked.add(run); else ticked.delete(run);
+  tick();
+});
+new MutationObserver(tick).observe(element, {childList: true, subtree: true, attributes: true});
+tick();
+""".replace("MOST", str(MOST))
+"""Ticks are the browser's own business, and survive that the list is drawn anew under them."""
 
 _ORDER = ("running", "stopping", "queued", "finished", "stopped", "crashed", "lost")
 
@@ -111,7 +136,7 @@ def _chips(rows: Sequence[Row], chosen: str) -> str:
             f'aria-pressed="{str(state == chosen).lower()}">{word} <span>{count(number)}</span></button>'
             for state, word, number in chips
         )
-        + "</div>"
+        + '<button type="button" class="at-button at-button-filled" data-act="compare" hidden>Compare</button></div>'
     )
 
 
@@ -124,9 +149,11 @@ def _row(row: Row) -> str:
             f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share}">'
             f'<i class="at-progress-done" style="width:{share}%"></i></div>'
         )
+    tick = f'<input type="checkbox" data-tick="{escape(row.folder)}" aria-label="Compare {escape(row.name)}">'
     word = "Why" if row.state in ("crashed", "lost") else "Open"
     return (
-        f'<tr><th scope="row">{escape(row.name)}</th><td>{state_mark(row.state)}</td>'
+        f'<tr><th scope="row"><label class="at-check">{tick}{escape(row.name)}</label></th>'
+        f"<td>{state_mark(row.state)}</td>"
         f'<td class="at-happened">{escape(row.happened)}{bar}</td><td class="at-right">{row.loss}</td>'
         f'<td class="at-began">{row.began}</td>'
         f'<td class="at-right"><button type="button" class="at-button" data-act="open" data-run="{escape(row.folder)}" '

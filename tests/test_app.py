@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.datastructures import Headers
@@ -126,7 +127,7 @@ def test_no_other_page_may_frame_it(studio: tuple[str, str]) -> None:
 def test_files_of_this_machine_are_not_served(studio: tuple[str, str]) -> None:
     """Gradio's file route gives out neither the program's files nor the home's."""
     for path in (ROOT / "app.py", Path.home() / ".bashrc", ROOT / "gui" / ".." / "pyproject.toml"):
-        assert ask(f"{studio[0]}/gradio_api/file={path}") in (403, 404)
+        assert ask(f"{studio[0]}/gradio_api/file={quote(str(path))}") in (403, 404)
 
 
 def test_no_handler_is_public(studio: tuple[str, str]) -> None:

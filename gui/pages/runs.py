@@ -7,7 +7,7 @@ last look. Buttons send wishes into the run's folder; nothing here holds a run.
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -15,13 +15,14 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from gui import pulse
+from gui.compare import MOST, Comparison, compare
 from gui.frame import Frame
 from gui.marks import message
 from gui.monitor import Monitors
 from gui.pages.live import ACT_SCRIPT, Choices, LivePage, build_live, part
 from gui.queue_card import queue_card
 from gui.run_cards import job_options
-from gui.run_list import list_head, newest_live, rows_of, run_list
+from gui.run_list import TICK_SCRIPT, list_head, newest_live, rows_of, run_list
 from gui.run_on_page import RunOnPage, can_go_on
 from gui.studio import Studio
 from trainer.contract.config import DEFAULTS, OPTIONS
@@ -32,6 +33,9 @@ from trainer.runs.order import read_order, set_goes_on
 from trainer.runs.queue import move
 from trainer.runs.runner import end_run, go_on_with_queue, start_run, stop_run
 from trainer.runs.status import status_of
+
+SEPARATOR = "|"
+"""Between the folders of runs that are compared: no folder of a run has it in its name."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class RunsPage:
     """The state that the list is filtered by, empty for all."""
     words: gr.State
     """What to tell about the last click, as HTML."""
+    side_by_side: gr.HTML
+    comparing: gr.State
+    """The `Comparison` that this browser has chosen."""
 
 
 def build(studio: Studio, frame: Frame) -> Callable[[], None]:
@@ -68,14 +75,16 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
         told = part()
         with gr.Column(elem_classes=["at-list-view"]):
             head = part(script=ACT_SCRIPT)
-            body = part(script=ACT_SCRIPT)
+            body = part(script=ACT_SCRIPT + TICK_SCRIPT)
             queue = part(script=ACT_SCRIPT)
+        with gr.Column(elem_classes=["at-compare-view"]):
+            side_by_side = part(script=ACT_SCRIPT)
         # The pulse hides one of the two: for a column as an output Gradio walks through all that is in it, each second.
         with gr.Column(elem_classes=["at-run-view"]):
             live = build_live()
     page = RunsPage(
         frame, heartbeat, told, head, body, queue, live,
-        gr.State({}), gr.State(False), gr.State(""), gr.State(""),
+        gr.State({}), gr.State(False), gr.State(""), gr.State(""), side_by_side, gr.State(Comparison()),
     )  # fmt: skip
     return lambda: _wire(studio, page)
 
@@ -84,31 +93,57 @@ def _wire(studio: Studio, page: RunsPage) -> None:
     frame, live = page.frame, page.live
     monitors = Monitors()
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    inputs = [frame.shown_run, page.seen, page.asking, page.chosen, page.words, *live.choices]
-    parts = [page.pulse, page.told, page.list_head, page.list_body, page.queue]
+    inputs = [frame.shown_run, page.seen, page.asking, page.chosen, page.words, page.comparing]
+    inputs += live.choices
+    parts = [page.pulse, page.told, page.list_head, page.list_body, page.queue, page.side_by_side]
     outputs = [*parts, *live.parts_components, page.seen]
 
-    def show(name: str, seen: dict, asking: bool, chosen: str, words: str, *choices: Any) -> Any:
-        run = run_named(studio, name)
-        if run is None:
+    def show(name: str, seen: dict, asking: bool, chosen: str, words: str, *more: Any) -> Any:
+        comparing, *choices = more
+        named = runs_named(studio, name)
+        if not named:
             rows = rows_of(list_runs(studio.runs))
             html = {page.list_head: list_head(rows), page.list_body: run_list(rows, chosen)}
             html[page.queue] = queue_card(studio.runs)
             return _news(page, seen, {"run": "", "step": 0}, html | {page.told: words})
-        shown = look(monitors, run)
-        html = live.parts(shown, Choices(*choices, asking=asking))
-        return _news(page, seen, {"run": run.path.name, "step": shown.view.step}, html | {page.told: words})
+        shown = [look(monitors, run) for run in named]
+        if len(shown) > 1:
+            html = {page.side_by_side: compare(shown, comparing)}
+        else:
+            html = live.parts(shown[0], Choices(*choices, asking=asking))
+        pulse_value = {"run": SEPARATOR.join(run.path.name for run in named), "step": shown[0].view.step}
+        return _news(page, seen, pulse_value, html | {page.told: words})
 
-    def act(event: gr.EventData, name: str) -> dict[Component, Any]:
-        return _act(studio, page, monitors, dict(event._data or {}), name)
+    def act(event: gr.EventData, name: str, comparing: Comparison) -> dict[Component, Any]:
+        data = dict(event._data or {})
+        chosen = _choose(page, data, comparing)
+        return chosen if chosen is not None else _act(studio, page, monitors, data, name)
 
-    acted = [frame.shown_run, page.asking, page.chosen, page.words, frame.tabs, frame.asked, *studio.form.components]
-    clicks = [part.click for part in (live.crumbs, live.head, page.list_head, page.list_body, page.queue)]
+    acted = [
+        frame.shown_run,
+        page.asking,
+        page.chosen,
+        page.words,
+        page.comparing,
+        frame.tabs,
+        frame.asked,
+        *studio.form.components,
+    ]
+    clicks = [
+        part.click for part in (live.crumbs, live.head, page.list_head, page.list_body, page.queue, page.side_by_side)
+    ]
     # One after another for all browsers: two answers for one browser could otherwise overtake each other.
     one = {**quiet, "concurrency_limit": 1, "concurrency_id": "runs-show"}
-    gr.on(clicks, act, inputs=[frame.shown_run], outputs=acted, queue=False, **quiet).then(
-        show, inputs=inputs, outputs=outputs, **one
-    )
+    # Gradio's own choice would drop a second click that comes while the first is still at work.
+    gr.on(
+        clicks,
+        act,
+        inputs=[frame.shown_run, page.comparing],
+        outputs=acted,
+        queue=False,
+        trigger_mode="multiple",
+        **quiet,
+    ).then(show, inputs=inputs, outputs=outputs, **one)
     page.pulse.beat(show, inputs=inputs, outputs=outputs, trigger_mode="once", **one)
     again = [frame.shown_run.change, live.search.change]
     again += [radio.input for radio in (live.span, live.axis, live.strip, live.follow)]
@@ -123,10 +158,12 @@ def _wire_opening(
     frame = page.frame
 
     def load(request: gr.Request) -> dict[Component, Any]:
-        named = run_named(studio, str(request.query_params.get("run", "")))
-        run = named or newest_live(list_runs(studio.runs))
+        named = runs_named(studio, str(request.query_params.get("run", "")))
+        live = newest_live(list_runs(studio.runs))
+        runs = named or ([live] if live else [])
         # A fresh page has been shown nothing yet, whatever the session's last one was.
-        updates: dict[Component, Any] = {page.seen: {}, frame.shown_run: run.path.name if run else ""}
+        shown = SEPARATOR.join(run.path.name for run in runs)
+        updates: dict[Component, Any] = {page.seen: {}, frame.shown_run: shown}
         return updates | ({frame.tabs: gr.Tabs(selected="runs")} if named else {})
 
     def opened(event: gr.SelectData, name: str) -> Any:
@@ -145,6 +182,12 @@ def run_named(studio: Studio, name: str) -> RunFolder | None:
         return None
     run = RunFolder(studio.runs / name)
     return run if run.job_file.is_file() else None
+
+
+def runs_named(studio: Studio, names: str) -> list[RunFolder]:
+    """The runs of an address: one, or several that are compared. Those that are gone are left out."""
+    found = [run_named(studio, name) for name in names.split(SEPARATOR)[:MOST]]
+    return [run for run in dict.fromkeys(found) if run is not None]
 
 
 def look(monitors: Monitors, run: RunFolder) -> RunOnPage:
@@ -168,6 +211,19 @@ def _news(page: RunsPage, seen: dict[int, bytes], pulse_value: dict[str, Any], h
 def _digest(html: str) -> bytes:
     """Small enough to keep for each browser; equal texts have equal digests."""
     return hashlib.blake2b(html.encode(errors="replace"), digest_size=16).digest()
+
+
+def _choose(page: RunsPage, data: Mapping[str, str], comparing: Comparison) -> dict[Component, Any] | None:
+    """What a click chooses for the comparison of runs; None where it is another click."""
+    match data.get("act"):
+        case "compare":
+            # In the order of asking, whatever the order of the ticks: the older run is what the newer is measured by.
+            return {page.frame.shown_run: SEPARATOR.join(sorted(data.get("runs", "").split(SEPARATOR)))}
+        case "compare_axis":
+            return {page.comparing: replace(comparing, log=data.get("value") == "Log")}
+        case "compare_step":
+            return {page.comparing: replace(comparing, step=int(data.get("value", "0")))}
+    return None
 
 
 def _act(studio: Studio, page: RunsPage, monitors: Monitors, data: dict[str, str], name: str) -> dict[Component, Any]:
