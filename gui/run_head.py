@@ -51,7 +51,7 @@ def phase_line(shown: RunOnPage) -> str:
     ended = clock(status.since)
     if status.state == "finished":
         return f"All {counted(view.step, 'step')} done at {ended}, in {duration(taken(shown))}."
-    if status.state == "stopped":
+    if status.state in ("stopped", "paused"):
         return f"{status.detail.rstrip('.')}, {ended}."
     return f"Ended at {ended}." if status.state == "crashed" else f"Last heard of at {ended}."
 
@@ -93,10 +93,11 @@ def _controls(shown: RunOnPage) -> str:
         now = button("save", "Save now", "save") if shown.view.steps_here else ""
         if now and shown.can_sample:
             now += button("sample", "Sample now", "sample")
+        now += button("pause", "Pause", "paused") if now else ""
         gap = '<span class="at-run-gap"></span>' if now else ""
         finish = button("finish", "Finish step and save", "stopped")
         return f"{now}{gap}{finish}{button('ask', 'Stop without saving', look='at-link at-danger')}"
-    more = button("go_on", "Go on") if can_go_on(shown) else ""
+    more = button("go_on", "Go on") if state == "paused" or can_go_on(shown) else ""
     return f"{more}{button('edit', 'Edit as new')}"
 
 

@@ -41,7 +41,7 @@ tick();
 """.replace("MOST", str(MOST))
 """Ticks are the browser's own business, and survive that the list is drawn anew under them."""
 
-_ORDER = ("running", "stopping", "queued", "finished", "stopped", "crashed", "lost")
+_ORDER = ("running", "stopping", "paused", "queued", "finished", "stopped", "crashed", "lost")
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,21 @@ def test_stop_leaves_a_state_that_goes_on(home: Path, queued: Callable[..., RunF
     assert only(Started, events_of(more))[0].resumed_step == reached
 
 
+@pytest.mark.slow
+def test_a_paused_run_goes_on_in_its_own_folder(home: Path, queued: Callable[..., RunFolder]) -> None:
+    """`pause` leaves the card with a state and no model; `resume` makes the other steps in the same run."""
+    # Without samples or saves on the way: a busy machine makes these steps in some seconds.
+    run = queued(max_train_steps=60, sample_prompts=None, sample_at_first=False, sample_every_n_epochs=None)
+    wait_for(lambda: len(only(Stepped, events_of(run))) >= 2, 90)
+    assert trainer("pause", run.path.name, "--home", home).returncode == 0
+    wait_for(lambda: status_of(run).state == "paused", 60)
+    assert [event.kind for event in only(Saved, events_of(run))] == ["state"]
+    done = trainer("resume", run.path.name, "--home", home)
+    assert done.returncode == 0, done.stderr
+    assert list_runs(home / "runs") == [run] and status_of(run).state == "finished"
+    assert [event.step for event in only(Stepped, events_of(run))] == list(range(1, 61))
+
+
 BAD = {
     "a missing model": ({"pretrained_model_name_or_path": "{tmp}/none.safetensors"}, "pretrained_model_name_or_path"),
     "an empty folder": ({"train_data_dir": "{tmp}/empty"}, "train_data_dir"),

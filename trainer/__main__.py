@@ -1,5 +1,5 @@
 """`python -m trainer VERB ...`: train (the default, with all flags), check, plan, inspect, convert, faces, demo,
-queue, runs, show, stop, resume.
+queue, runs, show, stop, pause, resume.
 
 Exit code 0: done, or stopped as asked. 2: something to mend, all of it printed, nothing loaded. 1: anything else.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from trainer.contract.cli import help_text
 from trainer.model_verbs import convert, inspect
-from trainer.run_verbs import queue, resume, runs, show, stop
+from trainer.run_verbs import pause, queue, resume, runs, show, stop
 from trainer.verbs import check, demo, faces, plan, train
 
 VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
@@ -32,7 +32,11 @@ VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "runs": (runs, "list the runs and their states"),
     "show": (show, "say how one run stands, by its name or folder"),
     "stop": (stop, "finish the step, save and end a run; --without-saving ends it without"),
-    "resume": (resume, "go on from the newest state of a run, in a new run; flags change what may change"),
+    "pause": (pause, "finish the step, keep a state and leave the card"),
+    "resume": (
+        resume,
+        "go on with a paused run, or in a new run from the newest state of another one",
+    ),
 }
 
 

@@ -27,6 +27,12 @@ from trainer.contract.events import (
 )
 
 _LINE_EVERY_S = 5.0
+_ENDINGS = {
+    "completed": "all steps done",
+    "stopped": "stopped as asked",
+    "paused": "paused",
+    "failed": "ended by itself",
+}
 _GIB_IN_GB = 1.073741824
 
 
@@ -89,7 +95,12 @@ class Console:
                 self._say(f"look at this: {event.message}")
             case Finished():
                 self._close_bar()
-                words = {"completed": "all steps done", "stopped": "stopped as asked", "failed": "ended by itself"}
+                words = {
+                    "completed": "all steps done",
+                    "stopped": "stopped as asked",
+                    "paused": "paused",
+                    "failed": "ended by itself",
+                }
                 self._say(f"{words[event.result]} at step {event.step:,}. {event.message}".rstrip())
 
     def _step(self, event: Stepped) -> None:

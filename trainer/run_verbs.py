@@ -1,4 +1,4 @@
-"""What the verbs of `python -m trainer` do that look after runs: queue, runs, show, stop, resume.
+"""What the verbs of `python -m trainer` do that look after runs: queue, runs, show, stop, pause, resume.
 
 Comes in: the words behind the verb. Goes out: an exit code, text on the terminal or JSON with --json. No torch here.
 """
@@ -10,13 +10,14 @@ from typing import Any
 
 from trainer.answers import print_json, refuse
 from trainer.contract.cli import Line, parse_line
+from trainer.contract.control import send
 from trainer.contract.events import EventReader, Saved
 from trainer.contract.job import Job, make_job, read_job
 from trainer.contract.problems import Problem, errors_of
 from trainer.runs.folder import RunFolder, list_runs, new_run
 from trainer.runs.order import held_by
 from trainer.runs.queue import move, queued_runs
-from trainer.runs.runner import go_on_with_queue, start_run, stop_run
+from trainer.runs.runner import continue_run, go_on_with_queue, start_run, stop_run
 from trainer.runs.status import status_of
 from trainer.verbs import JOB_FLAGS, follow, home_folder, job_of, look_at
 
@@ -121,16 +122,38 @@ def stop(argv: Sequence[str]) -> int:
     return 0
 
 
+def pause(argv: Sequence[str]) -> int:
+    """Ask a run to leave the card after its step; `resume` lets it go on."""
+    line = parse_line(argv, _HERE)
+    run = _named_run(line, line.words)
+    if isinstance(run, list):
+        return refuse(run, line)
+    state = status_of(run).state
+    if state != "running":
+        return refuse([Problem("value.run", f"{run.path.name} is not running: it is {state}.")], line)
+    send(run.control_file, "pause")
+    print(f"{run.path.name} finishes its step and leaves the card.")
+    return 0
+
+
 def resume(argv: Sequence[str]) -> int:
-    """A new run that goes on from the newest state of another one, with flags over its settings; shown to its end."""
+    """Go on from the newest state of a run and show it to its end: a paused one itself, any other in a new run.
+
+    Flags are laid over its settings; with any, a paused run is left as it is, too.
+    """
     line = parse_line(argv, _HERE)
     run = _named_run(line, line.words)
     if isinstance(run, list):
         return refuse(run, line)
     status = status_of(run)
+    if status.state == "paused" and not line.values:
+        continue_run(run)
+        return follow(run)
     state = newest_state(run)
-    if not status.is_over or state is None:
-        why = f"is {status.state}" if not status.is_over else "left no state to go on from"
+    if not (status.is_over or status.state == "paused") or state is None:
+        why = (
+            f"is {status.state}" if status.state in ("queued", "running", "stopping") else "left no state to go on from"
+        )
         return refuse([Problem("value.run", f"{run.path.name} {why}.")], line)
     before = read_job(run.job_file)
     values = {} if isinstance(before, list) else before.config.changed()

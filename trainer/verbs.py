@@ -73,7 +73,7 @@ def train(argv: Sequence[str]) -> int:
     finally:
         if console:
             console.close()
-        if main_process and not launched:
+        if main_process and not launched and result != "paused":
             record_exit(run, code, result or "failed", cause)
     return code
 
@@ -239,6 +239,9 @@ def follow(run: RunFolder) -> int:
             print("Finishing the step and saving.", file=sys.stderr)
     console.close()
     status = status_of(run)
+    if status.state == "paused":
+        print(f"Paused. `python -m trainer resume {run.path.name}` lets it go on.")
+        return 0
     if status.state not in ("finished", "stopped"):
         print(f"The run is {status.state}: {status.cause}. The log is {run.log_file}.", file=sys.stderr)
         return 1

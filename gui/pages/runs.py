@@ -31,7 +31,7 @@ from trainer.contract.job import Job, make_job
 from trainer.runs.folder import RunFolder, list_runs, new_run
 from trainer.runs.order import read_order, set_goes_on
 from trainer.runs.queue import move
-from trainer.runs.runner import end_run, go_on_with_queue, start_run, stop_run
+from trainer.runs.runner import continue_run, end_run, go_on_with_queue, start_run, stop_run
 from trainer.runs.status import status_of
 
 SEPARATOR = "|"
@@ -264,7 +264,7 @@ def _do(studio: Studio, shown: RunOnPage, kind: str) -> RunFolder | None:
     """Send a wish, or start what goes on from a state; returns a new run. Raises OSError, RuntimeError."""
     run = shown.run
     match kind:
-        case "save" | "sample":
+        case "save" | "sample" | "pause":
             send(run.control_file, kind)
         case "finish" | "unqueue":
             stop_run(run)
@@ -274,6 +274,8 @@ def _do(studio: Studio, shown: RunOnPage, kind: str) -> RunFolder | None:
             stop_run(run, save=False)
         case "end":
             end_run(run)
+        case "go_on" if shown.status.state == "paused":
+            continue_run(run)
         case "go_on":
             return _go_on(studio, shown)
     return None

@@ -9,6 +9,7 @@ from gui.monitor import Monitors
 from gui.pages import runs as page
 from gui.studio import Studio
 from tests.gui.written_runs import OPTIONS, Course, end, write_run
+from trainer.contract.events import EventWriter, Finished
 from trainer.contract.job import Job, read_job
 from trainer.runs.folder import RunFolder, list_runs, new_run
 from trainer.runs.order import read_order
@@ -74,3 +75,20 @@ def test_queue_is_arranged_by_clicks(tmp_path: Path) -> None:
     assert not read_order(studio.runs).goes_on
     page._tend_queue(studio, "goes_on")
     assert read_order(studio.runs).goes_on
+
+
+def test_pausing_and_going_on_stay_in_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pause sends its wish; Go on takes a paused run up again and makes no new one."""
+    taken_up: list[RunFolder] = []
+    # The runner would load a model; that it starts what goes on is its own test's business.
+    monkeypatch.setattr(page, "continue_run", taken_up.append)
+    studio = Studio(home=tmp_path)
+    run = write_run(studio.runs, Course(steps=1000))
+    page._do(studio, page.look(Monitors(), run), "pause")
+    assert '"pause"' in run.control_file.read_text()
+    writer = EventWriter(run.events_file)
+    writer.write(Finished(result="paused", step=1000))
+    writer.close()
+    shown = page.look(Monitors(), run)
+    assert shown.status.state == "paused" and page._do(studio, shown, "go_on") is None
+    assert taken_up == [run] and list_runs(studio.runs) == [run]

@@ -52,12 +52,13 @@ def test_the_head_of_a_running_run_says_the_figures(run: RunFolder) -> None:
 
 
 def test_the_controls_stand_in_their_order(run: RunFolder) -> None:
-    """Save now, Sample now, Finish, Stop; no Sample without prompts; none is filled."""
-    assert acts(head(page_of(run), asking=False)) == ["save", "sample", "finish", "ask"]
-    assert acts(head(page_of(run, can_sample=False), asking=False)) == ["save", "finish", "ask"]
+    """Save now, Sample now, Pause, Finish, Stop; no Sample without prompts; none is filled."""
+    assert acts(head(page_of(run), asking=False)) == ["save", "sample", "pause", "finish", "ask"]
+    assert acts(head(page_of(run, can_sample=False), asking=False)) == ["save", "pause", "finish", "ask"]
     assert acts(head(page_of(run, "stopping"), asking=False)) == ["end"]
     assert acts(head(page_of(run, "queued", "Waits."), asking=False)) == ["unqueue", "edit"]
     assert acts(head(page_of(run, "finished"), asking=False)) == ["edit"]
+    assert acts(head(page_of(run, "paused"), asking=False)) == ["go_on", "edit"]
     assert "at-button-filled" not in head(page_of(run), asking=True)
 
 
@@ -66,7 +67,7 @@ def test_the_question_names_what_is_lost(run: RunFolder) -> None:
     html = head(page_of(run), asking=True)
     # 280 steps at 0.77 s are 216 s.
     assert "280 steps since the last save are lost, about 4 min. The save of step 960 stays." in text(html)
-    assert acts(html) == ["save", "sample", "finish", "ask", "keep", "stop"]
+    assert acts(html) == ["save", "sample", "pause", "finish", "ask", "keep", "stop"]
     assert re.search(r'data-act="keep" data-focus', html)
     assert "at-question" not in head(page_of(run, "stopping"), asking=True)
 

@@ -14,6 +14,7 @@ from trainer.contract.control import WishReader
 from trainer.contract.events import EventWriter, Finished, Started, Stepped
 from trainer.contract.identity import read_identity, write_identity
 from trainer.contract.job import Job, read_job
+from trainer.runs.ending import last_words
 
 STEP_S = 0.05
 
@@ -22,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--job", type=Path, required=True)
     parser.add_argument("--run_dir", type=Path, required=True)
+    parser.add_argument("--resume", type=Path)
     given = parser.parse_args()
     job = read_job(given.job)
     assert isinstance(job, Job), job
@@ -29,18 +31,20 @@ def main() -> int:
     launched = read_identity(given.run_dir / "launch.json")
     wishes = WishReader(given.run_dir / "control.jsonl", since=launched.create_time if launched else me.create_time)
     events = EventWriter(given.run_dir / "events.jsonl")
-    events.write(Started(pid=me.pid, version="test", device="cpu", seed=0))
+    before = last_words(given.run_dir / "events.jsonl").step if given.resume == given.run_dir else 0
+    events.write(Started(pid=me.pid, version="test", device="cpu", seed=0, resumed_step=before))
     print(f"trains {job.name}")
     steps = job.config.length.max_train_steps or 0
-    for step in range(1, steps + 1):
+    for step in range(before + 1, steps + 1):
         time.sleep(STEP_S)
         events.write(Stepped(step=step, epoch=1, loss=1 / step, learning_rate={"unet": 1e-6}))
         if step == 3 and job.name.startswith("crash"):
             return 7
         if step == 3 and job.name.startswith("raise"):
             raise ValueError("this text stands in log.txt")
-        if not job.name.startswith("deaf") and {"stop", "stop_without_saving"}.intersection(wishes.read()):
-            events.write(Finished(result="stopped", step=step))
+        heard = set() if job.name.startswith("deaf") else set(wishes.read())
+        if heard & {"stop", "stop_without_saving", "pause"}:
+            events.write(Finished(result="paused" if heard == {"pause"} else "stopped", step=step))
             return 0
     events.write(Finished(result="completed", step=steps))
     return 0

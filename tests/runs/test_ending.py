@@ -6,7 +6,7 @@ import pytest
 
 from tests.runs.conftest import a_job
 from trainer.contract.events import Event, EventWriter, Finished, Phase, Sampled, Started, Stepped
-from trainer.runs.ending import LastWords, judge, last_words, read_ending, record_exit
+from trainer.runs.ending import judge, last_words, read_ending, record_exit
 from trainer.runs.folder import RunFolder, new_run
 
 STARTED = Started(pid=1, version="test", device="cpu", seed=0)
@@ -74,14 +74,14 @@ def test_last_step_is_found_far_back(run: RunFolder) -> None:
     assert run.events_file.stat().st_size > 128 * 1024
     with run.events_file.open("ab") as file:
         file.write(b'{"type":"stepped","step":42')
-    assert last_words(run.events_file) == LastWords(41, None)
+    assert (last_words(run.events_file).step, last_words(run.events_file).finished) == (41, None)
 
 
 def test_end_of_an_earlier_process_does_not_count(run: RunFolder) -> None:
     """A run that was resumed and killed did not finish, although its first part said that it stopped."""
     resumed = Started(pid=2, version="test", device="cpu", seed=0, resumed_step=4)
     tell(run, step(4), Finished(result="stopped", step=4), resumed, Phase(name="loading"))
-    assert last_words(run.events_file) == LastWords(4, None)
+    assert (last_words(run.events_file).step, last_words(run.events_file).finished) == (4, None)
     assert judge(run, -9).cause == "killed by signal 9 at step 4"
 
 

@@ -17,17 +17,18 @@ from trainer.training.wishes import Wishes
 def test_wishes_are_read_once_as_flags(tmp_path: Path) -> None:
     """Each wish raises its own flag in the next step, and only there."""
     wishes = Wishes(tmp_path)
-    assert wishes.flags() == [0, 0, 0, 0, 0]
+    assert wishes.flags() == [0] * len(WISHES)
     send(tmp_path / "control.jsonl", "save")
     send(tmp_path / "control.jsonl", "sample")
     assert dict(zip(WISHES, wishes.flags(), strict=True)) == {
         "stop": 0,
         "stop_without_saving": 0,
+        "pause": 0,
         "save": 1,
         "sample": 1,
         "state": 0,
     }
-    assert wishes.flags() == [0, 0, 0, 0, 0]
+    assert wishes.flags() == [0] * len(WISHES)
 
 
 def test_looking_for_the_end_loses_no_wish(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_wish_from_between_launch_and_start_is_heard(tmp_path: Path) -> None:
 
 def test_process_without_a_folder_hears_signals_alone() -> None:
     """Other processes of a run read no file."""
-    assert Wishes(None).flags() == [0, 0, 0, 0, 0]
+    assert Wishes(None).flags() == [0] * len(WISHES)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process at once")

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Literal, get_args
 
-Wish = Literal["stop", "stop_without_saving", "save", "sample", "state"]
-"""`save` writes a model, `state` a state into the run folder; the trainer's own clock wishes for states too."""
+Wish = Literal["stop", "stop_without_saving", "pause", "save", "sample", "state"]
+"""`pause` writes a state and leaves the card, to go on in the same run; `save` writes a model, `state` a state into the
+run folder; the trainer's own clock wishes for states too."""
 WISHES: tuple[str, ...] = get_args(Wish)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 PhaseName = Literal["loading", "scanning", "caching", "training", "sampling", "saving", "validating"]
-Result = Literal["completed", "stopped", "failed"]
+Result = Literal["completed", "stopped", "paused", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

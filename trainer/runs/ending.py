@@ -34,9 +34,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class LastWords:
-    """What the events say at last: the newest step (0 before the first), the result, and when that was written."""
+    """What the events say at last: the newest step (0 before the first) and when it was made, and the result."""
 
     step: int = 0
+    stepped: float = 0.0
     finished: Finished | None = None
 
 
@@ -118,6 +119,12 @@ def last_words(events_file: Path) -> LastWords:
         return LastWords()
 
 
+def is_paused(run: RunFolder) -> bool:
+    """Whether the trainer's last word was that it pauses: then the run is to go on from its own state."""
+    finished = last_words(run.events_file).finished
+    return finished is not None and finished.result == "paused"
+
+
 @lru_cache(maxsize=1024)
 def _read_last_words(events_file: Path, size: int, modified: int) -> LastWords:
     """`modified` only tells the cache when the file is another one."""
@@ -127,7 +134,7 @@ def _read_last_words(events_file: Path, size: int, modified: int) -> LastWords:
 
 
 def _scan(events_file: Path, start: int) -> LastWords:
-    step, finished = 0, None
+    step, stepped, finished = 0, 0.0, None
     with events_file.open("rb") as file:
         file.seek(start)
         for line in file:
@@ -138,12 +145,12 @@ def _scan(events_file: Path, start: int) -> LastWords:
                 continue
             match event:
                 case Stepped():
-                    step = event.step
+                    step, stepped = event.step, event.time
                 case Started():
                     step, finished = event.resumed_step, None
                 case Finished():
                     step, finished = event.step, event
-    return LastWords(step, finished)
+    return LastWords(step, stepped, finished)
 
 
 def _whole(value: object) -> int | None:

@@ -16,6 +16,7 @@ import psutil
 import pynvml
 
 from trainer.contract.job import Job
+from trainer.runs.ending import is_paused
 from trainer.runs.folder import RunFolder
 
 TRAINER = ("-m", "trainer")
@@ -25,7 +26,10 @@ _CONFIG = Path(__file__).with_name("accelerate.yaml")
 
 
 def launch_command(run: RunFolder, job: Job, trainer: Sequence[str] = TRAINER) -> list[str]:
-    """The command that trains a run: accelerate's launcher with every default given, then the trainer."""
+    """The command that trains a run: accelerate's launcher with every default given, then the trainer.
+
+    A run that was paused goes on from its own newest state.
+    """
     return [
         *(sys.executable, "-m", "trainer.runs.launch"),
         *("--config_file", str(_CONFIG), "--num_processes", "1", "--num_machines", "1"),
@@ -34,6 +38,7 @@ def launch_command(run: RunFolder, job: Job, trainer: Sequence[str] = TRAINER) -
         *(() if has_nvidia() else ("--cpu",)),
         *trainer,
         *("--job", str(run.job_file), "--run_dir", str(run.path)),
+        *(("--resume", str(run.path)) if is_paused(run) else ()),
     ]
 
 

@@ -20,7 +20,7 @@ from trainer.runs.ending import Ending, judge, record_ending, record_exit
 from trainer.runs.folder import RunFolder
 from trainer.runs.launch import TRAINER, launch_command
 from trainer.runs.lock import take_lock
-from trainer.runs.order import held_by, hold, read_order, release
+from trainer.runs.order import arrange, held_by, hold, read_order, release
 from trainer.runs.processes import end_tree, find_process, start_detached, wait_until_gone
 from trainer.runs.queue import (
     announce_runner,
@@ -33,7 +33,7 @@ from trainer.runs.queue import (
     queued_runs,
     runner_lives,
 )
-from trainer.runs.status import last_stop
+from trainer.runs.status import last_stop, status_of
 
 _PAUSE_S = 0.5
 _START_S = 30.0
@@ -75,6 +75,18 @@ def stop_run(run: RunFolder, *, save: bool = True) -> None:
         record_exit(run, None, "stopped", _CANCELLED)
         return
     send(run.control_file, "stop" if save else "stop_without_saving")
+
+
+def continue_run(run: RunFolder, trainer: Sequence[str] = TRAINER) -> None:
+    """Let a paused run go on from its own state, before all that waits. Raises OSError, RuntimeError."""
+    if status_of(run).state != "paused":
+        return
+    # Without its processes it waits again; what it has written so far stays.
+    for file in (run.process_file, run.launch_file):
+        file.unlink(missing_ok=True)
+    waiting = queued_runs(run.path.parent)
+    arrange(run.path.parent, [run, *(other for other in waiting if other != run)])
+    start_run(run, trainer)
 
 
 def end_run(run: RunFolder) -> None:
@@ -185,7 +197,13 @@ def _conclude(run: RunFolder, code: int | None) -> None:
 
 
 def _end(run: RunFolder, ending: Ending) -> None:
-    """Write exit.json. After a crash the queue may have to wait for a person: that first, exit.json is the last."""
+    """Write exit.json, but for a run that is only paused.
+
+    After a crash the queue may have to wait for a person: that is written first, exit.json is the last.
+    """
+    if ending.result == "paused":
+        _say(f"{run.path.name}: paused")
+        return
     crashed = ending.result not in ("completed", "stopped")
     if crashed and not read_order(run.path.parent).goes_on:
         hold(run.path.parent, run)

@@ -16,12 +16,19 @@ from trainer.runs.folder import RunFolder
 from trainer.runs.order import held_by
 from trainer.runs.queue import is_attended, is_just_claimed, is_live, is_queued, runner_lives
 
-State = Literal["queued", "running", "stopping", "stopped", "finished", "crashed", "lost"]
+State = Literal["queued", "running", "stopping", "paused", "stopped", "finished", "crashed", "lost"]
 
 _JUST_ASKED_S = 10.0
 """So long after the click a run counts as queued although its runner is not up yet; a runner needs about 1 s."""
 
-_STOPS = {"stop": "finishes its step and saves", "stop_without_saving": "finishes its step and ends without saving"}
+_HEARD_S = 5.0
+"""A step that is under way when a pause is wished for is done within this, or it shows as running a little longer."""
+
+_STOPS = {
+    "stop": "finishes its step and saves",
+    "pause": "finishes its step and leaves the card",
+    "stop_without_saving": "finishes its step and ends without saving",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +111,14 @@ def _live_status(run: RunFolder) -> Status:
     identity = read_identity(run.launch_file) or read_identity(run.process_file)
     begun = identity.create_time if identity else run.created
     stop = last_stop(run, begun)
-    if stop is not None:
+    if stop is not None and not _is_passed_over(run, *stop):
         return Status("stopping", f"It {_STOPS[stop[0]]}.", since=stop[1])
     return Status("running", "Runs." if run.process_file.exists() else "Starts.", since=begun)
+
+
+def _is_passed_over(run: RunFolder, wish: str, sent: float) -> bool:
+    """Whether the trainer makes steps although it was to pause: it could not write its state, and warned of that."""
+    return wish == "pause" and last_words(run.events_file).stepped > sent + _HEARD_S
 
 
 def last_stop(run: RunFolder, begun: float) -> tuple[str, float] | None:
@@ -129,6 +141,8 @@ def last_stop(run: RunFolder, begun: float) -> tuple[str, float] | None:
 def _lost_status(run: RunFolder) -> Status:
     """No process and no exit.json: the trainer's own last word counts, and without one nobody knows."""
     words = last_words(run.events_file)
+    if words.finished is not None and words.finished.result == "paused":
+        return Status("paused", f"Paused at step {words.step:,}.", since=words.finished.time)
     if words.finished is not None:
         ending = judge(run, None)
         return _over(run, Ending(None, None, ending.result, ending.cause, words.finished.time))

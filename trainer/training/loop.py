@@ -107,7 +107,9 @@ def learn(training: Training) -> Result:
         if "stop" in wishes:
             stop(training, step, group)
             return "stopped"
-        if due:
+        if "pause" in wishes and leave(training, step):
+            return "paused"
+        if due or "pause" in wishes:
             go_on(training, step)
 
     finish(training, step, group)
@@ -128,7 +130,7 @@ def follow(average: Average | None, readings: Sequence[Reading]) -> None:
 def due_after(asked: Asked, step: int, group: Group, wishes: set[Wish]) -> set[Due]:
     """What is to be done between step number `step` and the next one: by the options, and by wish.
 
-    Before a stop only models are due: the resumed run would not write them. The stop writes its own state.
+    Before a stop or a pause only models are due: the resumed run would not write them. Both write their own state.
     """
     saves, samples, validation = asked.saves, asked.samples, asked.validation
 
@@ -143,7 +145,7 @@ def due_after(asked: Asked, step: int, group: Group, wishes: set[Wish]) -> set[D
         due.add("save_step")
     if "save" in wishes:
         due.add("save_step")
-    if "stop" in wishes:
+    if wishes & {"stop", "pause"}:
         return due
     if "state" in wishes:
         due.add("keep_state")
@@ -191,10 +193,17 @@ def go_on(training: Training, step: int) -> None:
     training.ledger.restart_clock()
 
 
+def leave(training: Training, step: int) -> bool:
+    """Write the state from which the run goes on. False where it could not be written: then nobody may leave."""
+    training.ledger.settle()
+    folder = training.keeper.keep_in_run(training.run, step, training.ledger)
+    # Only the main process writes, and all of them leave or stay together.
+    return not training.keeper.engine.any(folder is None)
+
+
 def stop(training: Training, step: int, group: Group) -> None:
     """Stopped as asked: the state first, since the system may not leave time for more, then the model."""
-    training.ledger.settle()
-    training.keeper.keep_in_run(training.run, step, training.ledger)
+    leave(training, step)
     if training.saver.saved_at != step:
         training.saver.save(step_name(training.asked.saves, step), group.epoch + 1, step)
 
