@@ -37,7 +37,7 @@ from trainer.training.resuming import Start, model_digest, other_model
 from trainer.training.sampling import Drawing, Sampler
 from trainer.training.saving import Saver
 from trainer.training.shelf import Shelf
-from trainer.training.state import StateRecord, Tensors, read_tensors
+from trainer.training.state import StateRecord, Tensors, clear_leftovers, read_tensors
 from trainer.training.suspects import suspect_options
 from trainer.training.text import Reader, freeze_unread_layers
 from trainer.training.validation import Validator, make_held
@@ -276,9 +276,11 @@ def make_sampler(config: TrainingConfig, networks: Networks, average: Average | 
 
 
 def told_before(around: Surroundings) -> list[Saved]:
-    """What an earlier process of the same run folder has told to have written."""
-    told = EventReader(around.run / "events.jsonl").read() if around.engine.main else []
-    return [event for event in told if isinstance(event, Saved)]
+    """What an earlier process of the same run folder has told to have written; what it wrote half is deleted."""
+    if not around.engine.main:
+        return []
+    clear_leftovers(around.run / "state")
+    return [event for event in EventReader(around.run / "events.jsonl").read() if isinstance(event, Saved)]
 
 
 def record_of(

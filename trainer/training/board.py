@@ -23,6 +23,10 @@ class Board(Protocol):
         """Numbers of one step; None is passed over."""
         ...
 
+    def flush(self) -> None:
+        """Write out what was added so far: a process that is killed later has told all of it."""
+        ...
+
     def close(self) -> None:
         """Write out what is left."""
         ...
@@ -34,6 +38,9 @@ class NoBoard:
     folder: Path | None = None
 
     def add(self, values: Mapping[str, float | None], step: int) -> None:
+        """Nothing is kept."""
+
+    def flush(self) -> None:
         """Nothing is kept."""
 
     def close(self) -> None:
@@ -53,6 +60,10 @@ class TensorBoard:
         for name, value in values.items():
             if value is not None:
                 self._writer.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Write out what was added so far."""
+        self._writer.flush()
 
     def close(self) -> None:
         """Write out what is left."""

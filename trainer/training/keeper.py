@@ -47,6 +47,7 @@ class Keeper:
         """Write a state of the weights as they are now, which are those after `step` steps. Raises OSError."""
         self.shelf.events.write(Phase(name="saving"))
         if self.engine.main:
+            ledger.flush()
             epoch, position = divmod(step, self.steps_per_epoch)
             record = replace(
                 self.record,

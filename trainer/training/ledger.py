@@ -108,6 +108,10 @@ class Ledger:
         """Leave the time since the last step out of the speed: something else than training took it."""
         self._clock = time.monotonic()
 
+    def flush(self) -> None:
+        """Write out the curves so far: a run that goes on from here begins behind them."""
+        self._board.flush()
+
     def close(self) -> None:
         """Write out the curves."""
         self._board.close()

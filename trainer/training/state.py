@@ -6,6 +6,7 @@ and state.json. It appears whole or not at all. Random numbers are not in it: th
 
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -77,6 +78,12 @@ def write_state(folder: Path, record: StateRecord, tensors: Tensors) -> int:
         if not zipfile.is_zipfile(partial / OPTIMIZER) or isinstance(read_record(partial), Problem):
             raise OSError(f"{folder} does not hold what was written to it; the disk may be faulty")
         return sum(path.stat().st_size for path in partial.iterdir())
+
+
+def clear_leftovers(states: Path) -> None:
+    """Delete what a process left in RUN/state that was killed while it wrote one."""
+    for leftover in states.glob(".step-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def find_state(given: Path) -> Path | None:
