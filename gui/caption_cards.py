@@ -15,14 +15,13 @@ from gui.marks import card_title, mark
 from gui.studio import Studio
 from gui.thumbnails import thumbnail_url
 from trainer.dataset.captions import Entry
-from trainer.dataset.check import MOST_TOKENS
 from trainer.model.tokenizer import Family, load_tokenizer
 
 PAGE = 24
-CHIPS = {"all": "All", "words": "No caption", "long": f"Over {MOST_TOKENS} tokens"}
+CHIPS = ("all", "words", "long")
 
-BAR_TOKENS = 100
-"""Where the bar of a caption ends; the mark of what fits stands at 75 of it."""
+BAR_PERCENT = 75
+"""Where on the bar of a caption the mark of what fits stands, in percent."""
 
 _UNDO_SHOWN = 12
 
@@ -38,6 +37,14 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How captions will be read: the tokenizer's family, and how many tokens."""
+
+    family: Family
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """The tokens of a caption, what of it is read, and the tail that is not."""
 
@@ -47,40 +54,41 @@ class Measure:
 
 
 @lru_cache(maxsize=50_000)
-def measure(text: str, family: Family) -> Measure:
-    """How long a caption is for the text encoder of a family."""
-    tokenizer = load_tokenizer(family)
-    return Measure(tokenizer.count(text), *tokenizer.split(text))
+def measure(text: str, reading: Reading) -> Measure:
+    """How long a caption is for the text encoder that will read it."""
+    tokenizer = load_tokenizer(reading.family)
+    return Measure(tokenizer.count(text), *tokenizer.split(text, reading.limit))
 
 
-def is_shown(entry: Entry, chip: str, words: str, family: Family) -> bool:
+def is_shown(entry: Entry, chip: str, words: str, reading: Reading) -> bool:
     """Whether an entry is behind a chip and holds all words of a search in its caption or its file's name."""
     if chip == "words" and entry.captioned and entry.caption:
         return False
-    if chip == "long" and measure(entry.caption, family).tokens <= MOST_TOKENS:
+    if chip == "long" and measure(entry.caption, reading).tokens <= reading.limit:
         return False
     where = f"{entry.caption} {entry.picture.path.name}".casefold()
     return all(word in where for word in words.casefold().split())
 
 
-def draw_chips(entries: Sequence[Entry], chip: str, family: Family) -> str:
+def draw_chips(entries: Sequence[Entry], chip: str, reading: Reading) -> str:
     """The chips with their counts, and nothing for those that would show nothing."""
     drawn = []
-    for name, words in CHIPS.items():
-        number = sum(is_shown(entry, name, "", family) for entry in entries)
+    titles = {"all": "All", "words": "No caption", "long": f"Over {reading.limit} tokens"}
+    for name in CHIPS:
+        number = sum(is_shown(entry, name, "", reading) for entry in entries)
         if number or name in ("all", chip):
             drawn.append(
                 f'<button type="button" class="at-chip" aria-pressed="{"true" if name == chip else "false"}" '
-                f'data-act="chip" data-chip="{name}">{words} <span>{count(number)}</span></button>'
+                f'data-act="chip" data-chip="{name}">{titles[name]} <span>{count(number)}</span></button>'
             )
     return f'<div class="at-chips">{"".join(drawn)}</div>'
 
 
 def draw_cards(
-    studio: Studio, entries: Iterable[Entry], held: Mapping[str, Held], family: Family, behind: int, named: bool
+    studio: Studio, entries: Iterable[Entry], held: Mapping[str, Held], reading: Reading, behind: int, named: bool
 ) -> str:
     """The grid of cards and the line under it; `behind` is how many there are in all, `named`: folder names count."""
-    cards = [_card(studio, entry, held.get(str(entry.picture.path)), family, named) for entry in entries]
+    cards = [_card(studio, entry, held.get(str(entry.picture.path)), reading, named) for entry in entries]
     if not cards:
         return '<p class="at-aside">No caption is like this.</p>'
     more = behind - len(cards)
@@ -93,7 +101,8 @@ def draw_cards(
         f'<div class="at-gallery-foot"><span class="at-aside">1 to {len(cards):,} of {behind:,}</span>{keys}'
         f"{button if more > 0 else '<i></i>'}</div>"
     )
-    return f'<div class="at-captions" data-family="{family}">{"".join(cards)}</div>{foot}'
+    how = f'data-family="{reading.family}" data-limit="{reading.limit}"'
+    return f'<div class="at-captions" {how}>{"".join(cards)}</div>{foot}'
 
 
 def draw_undo(edits: Sequence[Edit], message: str = "") -> str:
@@ -119,12 +128,12 @@ def draw_undo(edits: Sequence[Edit], message: str = "") -> str:
     return f'{head}{told}<ul class="at-undo">{"".join(rows)}</ul>{left}'
 
 
-def _card(studio: Studio, entry: Entry, held: Held | None, family: Family, named: bool) -> str:
+def _card(studio: Studio, entry: Entry, held: Held | None, reading: Reading, named: bool) -> str:
     path = entry.picture.path
     saved = entry.caption if entry.captioned else ""
     text = held.typed if held else saved
-    size = measure(text, family)
-    long = size.tokens > MOST_TOKENS
+    size = measure(text, reading)
+    long = size.tokens > reading.limit
     waiting = "No caption yet. Write one."
     if named and not entry.captioned and entry.caption:
         waiting = f"Learnt as “{entry.caption}”, the folder’s name"
@@ -140,8 +149,9 @@ def _card(studio: Studio, entry: Entry, held: Held | None, family: Family, named
         f'<div class="at-caption{" at-long" if long else ""}" data-picture="{escape(str(path))}"'
         f'{" data-held" if held else ""}><div class="at-caption-image">{image}</div><div class="at-caption-side">'
         f'<div class="at-caption-box"><div class="at-mirror" aria-hidden="true">{_mirror(text, size)}</div>{box}</div>'
-        f'<div class="at-caption-line"><span class="at-caption-name" title="{where}">{name}</span>{_bar(size.tokens)}'
-        f'</div><div class="at-lost">{_lost(size)}</div>{_held(held)}</div></div>'
+        f'<div class="at-caption-line"><span class="at-caption-name" title="{where}">{name}</span>'
+        f'{_bar(size.tokens, reading.limit)}</div><div class="at-lost">{_lost(size, reading.limit)}</div>'
+        f"{_held(held)}</div></div>"
     )
 
 
@@ -152,19 +162,19 @@ def _mirror(text: str, size: Measure) -> str:
     return f"{escape(text.removesuffix(size.tail))}<s>{escape(size.tail)}</s>"
 
 
-def _bar(tokens: int) -> str:
-    over = tokens > MOST_TOKENS
-    read = 100 * min(tokens, MOST_TOKENS) / BAR_TOKENS
-    lost = max(0.0, 100 * min(tokens, BAR_TOKENS) / BAR_TOKENS - read)
-    told = f"{mark('warning') if over else ''}{tokens} / {MOST_TOKENS}"
+def _bar(tokens: int, limit: int) -> str:
+    over = tokens > limit
+    share = BAR_PERCENT * tokens / limit
+    read, lost = min(share, BAR_PERCENT), max(0.0, min(share, 100) - BAR_PERCENT)
+    told = f"{mark('warning') if over else ''}{tokens} / {limit}"
     return (
         f'<i class="at-token-bar" aria-hidden="true"><b style="width:{read:.0f}%"></b><u style="width:{lost:.0f}%"></u>'
         f'<em></em></i><span class="at-tokens{" at-warn" if over else ""}">{told}</span>'
     )
 
 
-def _lost(size: Measure) -> str:
-    lost = size.tokens - MOST_TOKENS
+def _lost(size: Measure, limit: int) -> str:
+    lost = size.tokens - limit
     if lost <= 0:
         return ""
     told = "The last token is not read." if lost == 1 else f"The last {lost:,} tokens are not read."
@@ -226,14 +236,15 @@ element.addEventListener('input', (event) => {
   clearTimeout(waiting.get(box));
   waiting.set(box, setTimeout(async () => {
     const text = box.value;
-    const {family} = element.querySelector('.at-captions').dataset;
-    const [tokens, tail] = await server.count_tokens({text, family});
+    const {family, limit} = element.querySelector('.at-captions').dataset;
+    const [tokens, tail] = await server.count_tokens({text, family, limit});
     if (box.value !== text) return;
     const number = card(box).querySelector('.at-tokens'), bar = card(box).querySelector('.at-token-bar');
-    number.textContent = tokens + ' / 75';
-    number.classList.toggle('at-warn', tokens > 75);
-    bar.querySelector('b').style.width = Math.min(tokens, 75) + '%';
-    bar.querySelector('u').style.width = Math.max(0, Math.min(tokens, 100) - 75) + '%';
+    const share = 75 * tokens / limit;
+    number.textContent = tokens + ' / ' + limit;
+    number.classList.toggle('at-warn', tokens > limit);
+    bar.querySelector('b').style.width = Math.min(share, 75) + '%';
+    bar.querySelector('u').style.width = Math.max(0, Math.min(share, 100) - 75) + '%';
     const mirror = card(box).querySelector('.at-mirror');
     mirror.textContent = tail ? text.slice(0, text.length - tail.length) : '';
     if (tail) mirror.append(Object.assign(document.createElement('s'), {textContent: tail}));

@@ -8,18 +8,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 from gradio.components import Component
 
-from gui.caption_cards import CARDS_SCRIPT, CHIPS, PAGE, Held, draw_cards, draw_chips, draw_undo, is_shown, measure
+from gui.caption_cards import (
+    CARDS_SCRIPT,
+    CHIPS,
+    PAGE,
+    Held,
+    Reading,
+    draw_cards,
+    draw_chips,
+    draw_undo,
+    is_shown,
+    measure,
+)
 from gui.figures import count
 from gui.frame import Frame
 from gui.journal import CaptionChanged, CaptionUnwritable, Edit, Journal
 from gui.marks import NOTE_SCRIPT, empty, page_title
 from gui.review import Review, review
 from gui.studio import Studio
+from trainer.contract.config import TokenLength
 from trainer.dataset.captions import Entry, caption_file
 from trainer.model.tokenizer import Family
 
@@ -47,7 +59,7 @@ class Captions:
 
     entries: Mapping[str, Entry]
     files: Mapping[str, Path]
-    family: Family
+    reading: Reading
     named: bool
     """Whether a folder's name stands for a caption that is not there."""
 
@@ -166,14 +178,15 @@ def captions_of(found: Review) -> Captions | None:
     entries = {str(entry.picture.path): entry for entry in found.report.entries if not entry.regularization}
     files = {name: caption_file(entry.picture.path, data.caption_extension) for name, entry in entries.items()}
     family: Family = found.facts.family if found.facts else "v2" if found.looked_at.model.v2 else "v1"
-    return Captions(entries, files, family, not data.fine_tuning) if entries else None
+    reading = Reading(family, found.looked_at.captions.token_limit)
+    return Captions(entries, files, reading, not data.fine_tuning) if entries else None
 
 
 def looking(found: Captions | None, sight: Sight) -> Sight:
     """The sight with the pictures that its chip and words show now."""
     if found is None:
         return sight
-    behind = [name for name, entry in found.entries.items() if is_shown(entry, sight.chip, sight.words, found.family)]
+    behind = [name for name, entry in found.entries.items() if is_shown(entry, sight.chip, sight.words, found.reading)]
     return replace(sight, pictures=tuple(behind))
 
 
@@ -242,10 +255,14 @@ def with_caption(found: Captions, file: Path, text: str | None) -> Captions:
 
 
 def count_tokens(asked: Any) -> list[Any]:
-    """[tokens, what is lost] for {text, family}: asked by the page while somebody types."""
+    """[tokens, what is lost] for {text, family, limit}: asked by the page while somebody types."""
     # Gradio hands over one value, whatever the page passes; it comes from outside and may be anything.
     asked = asked if isinstance(asked, Mapping) else {}
-    size = measure(str(asked.get("text", ""))[:LONGEST], "v2" if asked.get("family") == "v2" else "v1")
+    limit = str(asked.get("limit", ""))
+    reading = Reading(
+        "v2" if asked.get("family") == "v2" else "v1", int(limit if limit in get_args(TokenLength) else "75")
+    )
+    size = measure(str(asked.get("text", ""))[:LONGEST], reading)
     return [size.tokens, size.tail]
 
 
@@ -275,8 +292,8 @@ def _drawn(
         parts.title: page_title("Captions", about),
         parts.nothing: gr.update(visible=False),
         parts.page: gr.update(visible=True),
-        parts.chips: draw_chips(entries, sight.chip, found.family),
-        parts.cards: draw_cards(studio, shown, sight.held, found.family, len(sight.pictures), found.named),
+        parts.chips: draw_chips(entries, sight.chip, found.reading),
+        parts.cards: draw_cards(studio, shown, sight.held, found.reading, len(sight.pictures), found.named),
         parts.undo: draw_undo(edits, sight.message),
         parts.sight: sight,
     }

@@ -27,6 +27,7 @@ BROKEN: dict[str, dict[str, object]] = {
     "bucket_options_without_buckets": {"bucket_no_upscale": True},
     "bounds_without_upscale": {"enable_bucket": True, "bucket_no_upscale": True, "max_bucket_reso": 2048},
     "keep_without_shuffle": {"keep_tokens": 1},
+    "windows_without_padding": {"max_token_length": 150, "no_token_padding": True},
     "no_caption_left": {"caption_dropout_rate": 1.0},
     "nothing_trained": {"unetonly": True, "encoderonly": True},
     "encoder_never_trained": {"encoderonly": True, "stop_text_encoder_training": -1},

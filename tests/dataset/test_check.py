@@ -420,6 +420,8 @@ def test_the_lost_tail_of_a_long_caption_is_shown(tmp_path: Path, make_tree: Cal
         "2 captions are longer than 75 tokens, and what comes after is not learnt: "
         f"a.png loses “w75 w76 w77 w78 w79” and b.png loses “{'x' * 59}…”."
     )
+    assert [mend.values for mend in problem.mends] == [{"max_token_length": "150"}]
+    assert report(tmp_path / "more", make_tree, files, {"max_token_length": "150"}).problems == ()
 
 
 @given(st.lists(st.sampled_from(["a", "bb", "ccc,", "d-e-f"]), max_size=30), st.integers(0, 40))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from gui.caption_cards import draw_cards, draw_chips, draw_undo, is_shown
+from gui.caption_cards import Reading, draw_cards, draw_chips, draw_undo, is_shown
 from gui.journal import CaptionChanged, CaptionUnwritable, Journal
 from gui.pages.captions import (
     JOURNAL,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 LONG = "word " * 90
+V1 = Reading("v1", 75)
 ATTACK = "<img src=x onerror=\"document.title='owned'\"> {{x}} ${y} `z`"
 
 
@@ -113,7 +114,7 @@ def test_a_change_on_disk_is_not_overwritten(studio: Studio, journal: Journal) -
     held = sight.held[picture(studio, "a")]
     assert not saved and held.typed == "mine" and held.changed and "by another program" in held.message
     assert caption(studio, "a").read_text() == "by another program\n" and journal.edits() == []
-    html = draw_cards(studio, [seen.entries[picture(studio, "a")]], sight.held, "v1", 1, True)
+    html = draw_cards(studio, [seen.entries[picture(studio, "a")]], sight.held, V1, 1, True)
     assert 'data-was="by another program" data-text="mine"' in html and "Keep mine" in html
     _, sight, saved = saving(studio, journal, seen, sight, {**sent, "was": "by another program"})
     assert saved and not sight.held and caption(studio, "a").read_text() == "mine\n"
@@ -216,23 +217,35 @@ def test_cards_stay_while_captions_change(studio: Studio, journal: Journal) -> N
 def test_search_and_chips(studio: Studio) -> None:
     """All words of a search must stand in the caption or the file's name; chips count what they show."""
     entries = list(found(studio).entries.values())
-    names = {entry.picture.path.stem for entry in entries if is_shown(entry, "all", "HILL green", "v1")}
+    names = {entry.picture.path.stem for entry in entries if is_shown(entry, "all", "HILL green", V1)}
     assert names == {"a"}
-    assert [e.picture.path.stem for e in entries if is_shown(e, "all", "d.png", "v1")] == ["d"]
-    assert [e.picture.path.stem for e in entries if is_shown(e, "words", "", "v1")] == ["d"]
-    assert [e.picture.path.stem for e in entries if is_shown(e, "long", "", "v1")] == ["b"]
-    html = draw_chips(entries, "all", "v1")
+    assert [e.picture.path.stem for e in entries if is_shown(e, "all", "d.png", V1)] == ["d"]
+    assert [e.picture.path.stem for e in entries if is_shown(e, "words", "", V1)] == ["d"]
+    assert [e.picture.path.stem for e in entries if is_shown(e, "long", "", V1)] == ["b"]
+    html = draw_chips(entries, "all", V1)
     assert "All <span>4<" in html and "No caption <span>1<" in html and "Over 75 tokens <span>1<" in html
 
 
 def test_cards_show_what_is_lost_and_escape(studio: Studio) -> None:
     """The lost tail is struck, the folder's name stands in for no caption, and a tag stays text."""
     seen = found(studio)
-    html = draw_cards(studio, list(seen.entries.values()), {}, "v1", 4, True)
+    html = draw_cards(studio, list(seen.entries.values()), {}, V1, 4, True)
     assert "90 / 75" in html and "The last 15 tokens are not read." in html
     assert f"<s>{'word ' * 14}word</s>" in html
     assert "Learnt as “a hill”" in html and "<img src=x" not in html and "${y}" in html
     assert 'data-act="more"' not in html
+
+
+def test_a_longer_limit_reads_more(studio: Studio) -> None:
+    """With 150 tokens read nothing of a caption of 90 is lost, and the page counts against 150."""
+    values = {"train_data_dir": str(studio.home / "images"), "caption_extension": ".txt", "max_token_length": "150"}
+    seen = captions_of(review(values, studio.home))
+    assert seen is not None and seen.reading == Reading("v1", 150)
+    html = draw_cards(studio, list(seen.entries.values()), {}, seen.reading, 4, True)
+    assert "90 / 150" in html and "not read" not in html and "<s>" not in html
+    assert "Over 150 tokens" not in draw_chips(list(seen.entries.values()), "all", seen.reading)
+    assert count_tokens({"text": LONG, "family": "v1", "limit": "150"}) == [90, ""]
+    assert count_tokens({"text": LONG, "family": "v1", "limit": "9"})[1].split() == ["word"] * 15
 
 
 def test_tokens_are_counted_for_anything() -> None:

@@ -89,6 +89,7 @@ def test_text_encoder_that_stops_at_once_is_never_trained(
 CHANGES: dict[str, dict[str, Any]] = {
     "clip_skip": {"clip_skip": 2},
     "no_token_padding": {"no_token_padding": True},
+    "max_token_length": {"max_token_length": 150},
     "ucg": {"ucg": 1.0},
     "shuffle_caption": {"shuffle_caption": True},
     "flip_aug": {"flip_aug": True},

@@ -42,6 +42,29 @@ def test_clip_skip_counts_from_the_end(networks: Networks) -> None:
     assert not torch.allclose(skipped, out.last_hidden_state, atol=1e-3)
 
 
+@pytest.mark.parametrize("limit", [150, 225])
+def test_long_captions_are_read_in_windows(limit: int, networks: Networks) -> None:
+    """Each window of 75 tokens has its own start and end and is read alone; the first start, the words and the last end
+    stand one after the other, and a window without words is read as an empty caption."""
+    words = ["dog", "cat", "house", "tree", "star", "lake", "hill", "rain", "boat", "lamp"]
+    long = " ".join(words[place % 10] for place in range(100))
+    reader = Reader(networks.tokenizer, limit=limit)
+    ids = reader.ids([long, "a dog"])
+    count = limit // 75
+    assert ids.shape == (2, 77 * count)
+    inner = networks.tokenizer.encode([" ".join(long.split()[:75]), " ".join(long.split()[75:]), ""])
+    expected = torch.tensor([inner[0], inner[1], *[inner[2]] * (count - 2)])
+    assert torch.equal(ids[0].reshape(count, 77), expected)
+    assert torch.equal(ids[1, 77:154], torch.tensor(inner[2]))
+    with torch.no_grad():
+        states = text_states(networks.text_encoder, ids, 2)
+        alone = [text_states(networks.text_encoder, window[None], 2)[0] for window in expected]
+    assert states.shape[:2] == (2, limit + 2)
+    by_hand = torch.cat([alone[0][:1], *[window[1:76] for window in alone], alone[-1][76:]])
+    assert torch.allclose(states[0], by_hand, atol=1e-6)
+    assert Reader(networks.tokenizer, limit=75).ids([long]).shape == (1, 77)
+
+
 def test_unread_layers_are_frozen(networks: Networks) -> None:
     """With clip_skip 2 the last layer takes no gradients, the others and the norm do."""
     freeze_unread_layers(networks.text_encoder.requires_grad_(True), 2)

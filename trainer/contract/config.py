@@ -19,6 +19,8 @@ from trainer.contract.saves import SaveSection
 from trainer.contract.section import Section
 from trainer.contract.validation import ValidationSection
 
+TokenLength = Literal["75", "150", "225"]
+
 UCG_RATE = 0.06
 """What a bare `--ucg` means: the contract's "6 % chance of dropping the caption for an image"."""
 
@@ -51,6 +53,11 @@ def _face_range(value: Any) -> Any:
     if not 0 < low <= high:
         raise ValueError("write the smaller number first; both must be above 0")
     return f"{low:g},{high:g}"
+
+
+def _as_text(value: Any) -> Any:
+    """A choice among numbers may come as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _ucg(value: Any) -> Any:
@@ -129,8 +136,16 @@ class CaptionSection(Section):
     ucg: Annotated[float, BeforeValidator(_ucg), Field(ge=0, le=1), Shown("Drop captions (UCG)", bare=UCG_RATE)] = 0.0
     """The share of uses in which the caption is left out, so that the model also learns without one; 0.06 is usual."""
 
+    max_token_length: Annotated[TokenLength, BeforeValidator(_as_text), Shown("Tokens read", unit="tokens")] = "75"
+    """How much of a caption is read. More than 75 takes two or three windows of the text encoder, and more memory."""
+
     no_token_padding: Annotated[bool, Shown("Do not pad captions")] = False
     """Pad captions only to the longest of their batch. Most models were trained with full padding: leave it off."""
+
+    @property
+    def token_limit(self) -> int:
+        """How many tokens of a caption are read, start and end not counted."""
+        return int(self.max_token_length)
 
 
 class ImageSection(Section):

@@ -123,6 +123,13 @@ RULES: tuple[Rule, ...] = (
         severity="warning",
     ),
     Rule(
+        code="windows_without_padding",
+        fields=("max_token_length", "no_token_padding"),
+        broken=lambda c: c.captions.token_limit > 75 and c.captions.no_token_padding,
+        message="Captions of more than 75 tokens are read in whole windows, which are always padded.",
+        mends=(("Pad captions", {"no_token_padding": False}), ("Read 75 tokens", {"max_token_length": "75"})),
+    ),
+    Rule(
         code="no_caption_left",
         fields=("caption_dropout_rate", "ucg"),
         broken=lambda c: c.captions.caption_dropout_rate == 1 or c.captions.ucg == 1,

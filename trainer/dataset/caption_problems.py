@@ -5,8 +5,9 @@ Names come in, problems go out: captions that cannot be read, are missing, empty
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, get_args
 
+from trainer.contract.config import TokenLength
 from trainer.contract.problems import Mend, Problem
 from trainer.dataset.wording import NAMES_SHOWN, counted, listed
 
@@ -114,7 +115,11 @@ def long_captions(captions: Iterable[tuple[str, str]], count_tokens: Callable[[s
         f"{counted(len(long), 'caption')} {verb} longer than {most} tokens, and what comes after is not learnt: "
         f"{listed([*shown, *(image for image, _ in long[NAMES_SHOWN:])])}."
     )
-    return [Problem("disk.caption_long", message, ("train_data_dir",), "warning")]
+    longest = max(tokens.values())
+    limits = [int(limit) for limit in get_args(TokenLength)]
+    enough = next((limit for limit in limits if limit >= longest), limits[-1])
+    mends = (Mend(f"Read up to {enough}", {"max_token_length": str(enough)}),) if enough > most else ()
+    return [Problem("disk.caption_long", message, ("train_data_dir", "max_token_length"), "warning", mends)]
 
 
 def lost_tail(text: str, count_tokens: Callable[[str], int], most: int) -> str:

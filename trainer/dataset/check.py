@@ -30,7 +30,6 @@ from trainer.dataset.wording import NAMES_SHOWN, counted, listed, shown
 ENLARGED_TOO_MUCH = 1.5
 """From this factor on an image is called small: enlarging invents detail that the model then learns as blur."""
 
-MOST_TOKENS = 75
 """What fits into the text encoder's 77 places beside the start and the end token."""
 
 
@@ -88,7 +87,7 @@ def check_dataset(
         problems += _without_face(found.folders)
     if count_tokens is not None:
         captions = ((entry.picture.name, entry.caption) for entry in entries)
-        problems += long_captions(captions, count_tokens, MOST_TOKENS)
+        problems += long_captions(captions, count_tokens, config.captions.token_limit)
     if config.saves.output_dir is not None:
         problems += output_problems(config.saves.output_dir.expanduser())
     share = config.validation.validation_split

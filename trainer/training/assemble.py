@@ -88,7 +88,7 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
     average = make_average(trained, ema, tensors, start) if config.networks.use_ema and engine.main else None
     objective = Objective(networks.prediction, config.loss, engine.device)
     aim = Aim(objective, config.length.prior_loss_weight, around.seed, config.rate.max_grad_norm)
-    reader = Reader(networks.tokenizer, config.captions.no_token_padding)
+    reader = Reader(networks.tokenizer, config.captions.no_token_padding, config.captions.token_limit)
     learner = Learner(denoiser, optimizer, engine, source, reader, aim)
     if tensors is not None:
         put_back_optimizer(optimizer, engine, tensors)
@@ -271,7 +271,14 @@ def make_sampler(config: TrainingConfig, networks: Networks, average: Average | 
     """The sampler of the job's prompts; one without prompts draws nothing."""
     prompts, _ = parse_prompts(config.samples.sample_prompts)
     zero_snr = config.loss.zero_terminal_snr
-    drawing = Drawing(config.images.size, around.seed, config.networks.clip_skip, networks.prediction, zero_snr)
+    drawing = Drawing(
+        config.images.size,
+        around.seed,
+        config.networks.clip_skip,
+        networks.prediction,
+        zero_snr,
+        config.captions.token_limit,
+    )
     return Sampler(networks, average, prompts, drawing, around.engine)
 
 

@@ -23,7 +23,7 @@ from trainer.training.engine import Engine
 from trainer.training.latents import SCALE, in_fp32
 from trainer.training.ledger import Writer
 from trainer.training.objective import TIMESTEPS, NoiseSchedule, Prediction
-from trainer.training.text import Reader, text_states
+from trainer.training.text import INNER, Reader, text_states
 
 STEPS_OFFSET = 1
 """Stable Diffusion's own samplers walk the timesteps 1, 1 + n, 1 + 2 n, ... and not from 0."""
@@ -39,6 +39,8 @@ class Drawing:
     clip_skip: int | None
     prediction: Prediction
     zero_terminal_snr: bool = False
+    token_limit: int = INNER
+    """How many tokens of a prompt are read: as many as of a caption."""
 
 
 class Sampler:
@@ -52,7 +54,7 @@ class Sampler:
         self._prompts = list(prompts)
         self._drawing = drawing
         self._engine = engine
-        self._reader = Reader(networks.tokenizer)
+        self._reader = Reader(networks.tokenizer, limit=drawing.token_limit)
         self._schedule = NoiseSchedule(engine.device, drawing.zero_terminal_snr)
         self._drawn_at: int | None = None
 

@@ -8,18 +8,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from trainer.model.tokenizer import Tokenizer
+from trainer.model.tokenizer import LENGTH, Tokenizer
+
+INNER = LENGTH - 2
+"""Tokens of a caption that one window of the text encoder holds, beside its start and its end."""
 
 
 class Reader:
-    """Turns captions into ids, padded to 77 or only to the longest of their batch."""
+    """Turns captions into ids: windows of 77 that hold `limit` tokens, or padded only to the longest of a batch."""
 
-    def __init__(self, tokenizer: Tokenizer, pad_to_longest: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, pad_to_longest: bool = False, limit: int = INNER) -> None:
         self._tokenizer = tokenizer
         self._pad_to_longest = pad_to_longest
+        self._windows = limit // INNER
 
     def ids(self, captions: Sequence[str]) -> Tensor:
-        """Ids [B, tokens], int64 on the CPU. What is longer than 75 tokens is cut off."""
+        """Ids [B, tokens], int64 on the CPU: 77 for each window. What is longer than `limit` tokens is cut off."""
+        if self._windows > 1:
+            rows = [sum(self._tokenizer.windows(caption, self._windows), []) for caption in captions]
+            return torch.tensor(rows, dtype=torch.long)
         return torch.tensor(self._tokenizer.encode(captions, pad_to_longest=self._pad_to_longest), dtype=torch.long)
 
 
@@ -27,8 +34,15 @@ def text_states(text_encoder: nn.Module, ids_BT: Tensor, clip_skip: int | None) 
     """The hidden states [B, T, width] of the layer that `clip_skip` counts from the end, after the final layer norm.
 
     None and 1 are the last layer. 2.x text encoders are stored without OpenCLIP's last layer, so None is already the
-    layer that these models were trained with.
+    layer that these models were trained with. Of several windows (T = 77 n) each is read by itself, and their inner
+    states stand one after the other between the first window's start and the last one's end: [B, 75 n + 2, width].
     """
+    windows = ids_BT.shape[1] // LENGTH
+    if windows > 1:
+        states = text_states(text_encoder, ids_BT.reshape(-1, LENGTH), clip_skip)
+        of_each = states.reshape(len(ids_BT), windows, LENGTH, -1)
+        inner = of_each[:, :, 1:-1].flatten(1, 2)
+        return torch.cat([of_each[:, 0, :1], inner, of_each[:, -1, -1:]], dim=1)
     if clip_skip is None or clip_skip == 1:
         return text_encoder(ids_BT).last_hidden_state
     states = text_encoder(ids_BT, output_hidden_states=True).hidden_states[-clip_skip]
