@@ -12,7 +12,6 @@ cold is only cold on Linux. Writes benchmarks/results/scan.json and the section 
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -25,12 +24,8 @@ from typing import Any
 import numpy as np
 import PIL
 import psutil
+from page import ROOT, machine, write
 from PIL import Image
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "scan.json"
-PAGE = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- scan: begin -->", "<!-- scan: end -->"
 
 WAYS = [(what, heat) for what in ("scan", "check") for heat in ("cached", "cold", "warm")]
 
@@ -133,27 +128,11 @@ def run(numbers: list[int], repeat: int) -> dict[str, Any]:
             rows.append(row)
         finally:
             shutil.rmtree(place, ignore_errors=True)
-    return {"date": date.today().isoformat(), "machine": {**machine(), "load_before": load}, "rows": rows}
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
     return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "pillow": PIL.__version__,
+        "date": date.today().isoformat(),
+        "machine": {**machine(pillow=PIL.__version__), "load_before": load},
+        "rows": rows,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def fastest(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -165,7 +144,6 @@ def section(result: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md."""
     on = result["machine"]
     lines = [
-        BEGIN,
         "## Scan of a large folder",
         "",
         "Generated images of 24 to 64 pixels a side, half PNG, half JPEG, in one numbered folder. Cold: without an "
@@ -204,22 +182,8 @@ def section(result: dict[str, Any]) -> str:
         f"{on['processor']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}; Python {on['python']}, Pillow "
         f"{on['pillow']}. The cores were shared with other work: load {on['load_before'][0]} before the start. "
         f"`python benchmarks/scan.py`, {result['date']}; raw figures in benchmarks/results/scan.json.",
-        END,
     ]
-    return "\n".join(lines) + "\n"
-
-
-def write(result: dict[str, Any]) -> None:
-    """The raw figures and the page's section; what else stands on the page stays."""
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Benchmarks\n\n"
-    if BEGIN in page:
-        before, _, rest = page.partition(BEGIN)
-        page = before + section(result) + rest.partition(END)[2].lstrip("\n")
-    else:
-        page = page.rstrip("\n") + "\n\n" + section(result)
-    PAGE.write_text(page, encoding="utf-8")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -236,7 +200,7 @@ def main() -> None:
         return
     result = run(given.images, given.repeat)
     if not given.dry:
-        write(result)
+        write("scan", result, section(result))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,14 @@ from tests.tiny_models import make_tiny
 from tests.training.alike import assert_same_state, told
 from tests.training.conftest import Train, draw_pictures, of, run_to_the_end, wishing
 from tests.training.killed import die
+from trainer.contract.config import DataSection, ImageSection
 from trainer.contract.events import Finished, Planned, Saved, Stepped, Warned
+from trainer.dataset.batches import Batches
+from trainer.dataset.captions import entries_of
+from trainer.dataset.faces import Face, Looked, write_faces
+from trainer.dataset.scan import scan
 from trainer.training.outcome import Refused
+from trainer.training.resuming import data_digest
 
 
 def test_resumed_run_is_the_straight_one_with_everything_fresh(train: Train, tiny_v2: Path, tmp_path: Path) -> None:
@@ -126,6 +132,22 @@ def test_other_data_is_refused(train: Train, state: Path, tmp_path: Path) -> Non
     """Other images than those of the state are an error."""
     draw_pictures(tmp_path / "other" / "2_sks dog", [(64, 64)] * 4)
     assert refusal(train, resume=str(state), train_data_dir=str(tmp_path / "other")) == {"disk.resume_data"}
+
+
+def test_other_faces_are_other_data(tmp_path: Path) -> None:
+    """Where cuts follow faces, an index that names another place is other data; where they do not, it is the same."""
+    draw_pictures(tmp_path / "2_dog", [(96, 96)] * 2)
+    data = DataSection(train_data_dir=tmp_path)
+    plain = ImageSection(resolution="64")
+    digests: list[tuple[str, str]] = []
+    for x in (40, 50):
+        faces = {name: Looked(Face(x, 48, 20, 20), (tmp_path / "2_dog" / name).stat().st_size) for name in ("0.png",)}
+        write_faces(tmp_path / "2_dog", faces)
+        entries, _ = entries_of(scan(data), data)
+        batches = Batches(entries, plain, 1, 0)
+        around = plain.model_copy(update={"face_crop_aug_range": "1,2"})
+        digests.append((data_digest(entries, batches, plain), data_digest(entries, batches, around)))
+    assert digests[0][0] == digests[1][0] and digests[0][1] != digests[1][1]
 
 
 def test_moved_data_is_the_same_data(train: Train, state: Path, pictures: Path, tmp_path: Path) -> None:

@@ -174,6 +174,9 @@ class ImageSection(Section):
     cache_latents: Annotated[bool, Shown("Cache latents", basic=True)] = False
     """Encode every image once before the first step. Faster, and the VAE leaves the card."""
 
+    cache_latents_to_disk: Annotated[bool, Shown("Keep cached latents on disk")] = False
+    """Cache latents, and keep them in the studio's own folder: a later run encodes only what has changed."""
+
     flip_aug: Annotated[bool, Shown("Flip at random", basic=True)] = False
     """Mirror half of the images each time. Not for text, faces with a parting, or left-handed things."""
 
@@ -195,6 +198,11 @@ class ImageSection(Section):
         if value % 64:
             raise ValueError("write a multiple of 64, such as 64 or 128")
         return value
+
+    @property
+    def cached(self) -> bool:
+        """Whether latents are cached, in memory alone or on disk as well."""
+        return self.cache_latents or self.cache_latents_to_disk
 
     @property
     def size(self) -> tuple[int, int]:

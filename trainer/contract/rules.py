@@ -11,6 +11,8 @@ from trainer.contract.prompts import parse_prompts
 from trainer.contract.rule import Rule
 from trainer.contract.save_rules import SAVE_RULES
 
+UNCACHED = {"cache_latents": False, "cache_latents_to_disk": False}
+
 RULES: tuple[Rule, ...] = (
     Rule(
         code="model_missing",
@@ -47,25 +49,31 @@ RULES: tuple[Rule, ...] = (
     Rule(
         code="cache_random_crop",
         fields=("cache_latents", "random_crop"),
-        broken=lambda c: c.images.cache_latents and c.images.random_crop,
+        broken=lambda c: c.images.cached and c.images.random_crop,
         message="Random crop cannot be used with cached latents: they fix the cut.",
-        mends=(("Turn off random crop", {"random_crop": False}), ("Do not cache", {"cache_latents": False})),
+        mends=(
+            ("Turn off random crop", {"random_crop": False}),
+            ("Do not cache", UNCACHED),
+        ),
     ),
     Rule(
         code="cache_color_aug",
         fields=("cache_latents", "color_aug"),
-        broken=lambda c: c.images.cache_latents and c.images.color_aug,
+        broken=lambda c: c.images.cached and c.images.color_aug,
         message="Colours cannot be varied with cached latents: they fix the colours.",
-        mends=(("Leave colours as they are", {"color_aug": False}), ("Do not cache", {"cache_latents": False})),
+        mends=(
+            ("Leave colours as they are", {"color_aug": False}),
+            ("Do not cache", UNCACHED),
+        ),
     ),
     Rule(
         code="cache_face_crop",
         fields=("cache_latents", "face_crop_aug_range"),
-        broken=lambda c: c.images.cache_latents and c.images.face_crop_aug_range is not None,
+        broken=lambda c: c.images.cached and c.images.face_crop_aug_range is not None,
         message="Crops around the face change each time and cannot be used with cached latents.",
         mends=(
             ("Do not crop around the face", {"face_crop_aug_range": None}),
-            ("Do not cache", {"cache_latents": False}),
+            ("Do not cache", UNCACHED),
         ),
     ),
     Rule(

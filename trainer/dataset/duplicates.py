@@ -77,7 +77,7 @@ def same_content(folders: Sequence[Folder], index: Index) -> list[list[Picture]]
     digests = bytearray()
     for folder in folders:
         candidates = [picture for picture in folder.pictures if picture.size_bytes in repeated]
-        for picture, digest in zip(candidates, _marks("digest", candidates, index, _digest), strict=True):
+        for picture, digest in zip(candidates, content_digests(candidates, index), strict=True):
             if digest:  # else it has gone since the scan
                 pictures.append(picture)
                 digests += digest
@@ -91,6 +91,14 @@ def same_content(folders: Sequence[Folder], index: Index) -> list[list[Picture]]
             groups.append([int(order[place])])
         groups[-1].append(int(order[place + 1]))
     return [[pictures[place] for place in group] for group in sorted(groups)]
+
+
+def content_digests(pictures: Sequence[Picture], index: Index) -> Iterator[bytes]:
+    """A digest of each file's content, empty where it cannot be read; only files that are new or changed are read.
+
+    Pictures of one folder in order of their names, one folder after the other.
+    """
+    return _marks("digest", pictures, index, _digest)
 
 
 def same_look(

@@ -65,7 +65,7 @@ class Masks:
         if key not in self._kept:
             image = read_alpha(path) if self._source == "alpha" else read_red(path)
             mask = over_latents(pixels_at(image.convert("RGB"), use.bucket, place)[..., 0])
-            if not self._images.cache_latents:
+            if not self._images.cached:
                 return mask
             self._kept[key] = mask
         return self._kept[key]

@@ -26,6 +26,7 @@ from trainer.training.engine import Engine
 from trainer.training.feed import BatchMaker, Feed, Share, worker_count
 from trainer.training.gates import Checked
 from trainer.training.keeper import Keeper
+from trainer.training.latent_store import open_store
 from trainer.training.latents import Encoder, FreshLatents, LatentSource, Seen, cache_latents
 from trainer.training.learner import Aim, Learner
 from trainer.training.ledger import EpochLoss, Ledger, Writer
@@ -94,7 +95,7 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
         put_back_optimizer(optimizer, engine, tensors)
 
     share = Share(config.length.gradient_accumulation_steps, engine.processes, engine.rank)
-    cached = config.images.cache_latents
+    cached = config.images.cached
     masks = config.loss.mask_source
     maker = BatchMaker(config.images, config.captions, around.seed, with_pixels=not cached, masks=masks)
     feed = Feed(batches, maker, share, worker_count(config.hardware.max_data_loader_n_workers, cached))
@@ -216,10 +217,15 @@ def latent_source(
         if engine.any(around.wishes.wants_end()):
             raise Stopped
 
-    if not config.images.cache_latents:
+    if not config.images.cached:
         return FreshLatents(encoder, engine, around.seed)
     entries = [(entry, batches.bucket_of(place)) for place, entry in enumerate(checked.report.trained)]
-    return cache_latents(entries, config.images, encoder, engine, around.seed, Seen(tell, pause))
+    store = None
+    if config.images.cache_latents_to_disk:
+        pictures = {entry.picture.path: entry.picture for entry, _ in entries}
+        precision = config.hardware.mixed_precision
+        store = engine.from_main(lambda: open_store(list(pictures.values()), encoder.vae, precision))
+    return cache_latents(entries, config.images, encoder, engine, around.seed, Seen(tell, pause, around.warn, store))
 
 
 def settle_in(config: TrainingConfig, checked: Checked, networks: Networks, around: Surroundings) -> None:

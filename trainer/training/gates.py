@@ -38,7 +38,8 @@ def check_start(config: TrainingConfig, processes: int, progress: Progress | Non
         start = Start()
     data = ""
     if report.plan is not None:
-        data = data_digest(report.trained, Batches(report.trained, config.images, config.length.train_batch_size, 0))
+        batches = Batches(report.trained, config.images, config.length.train_batch_size, 0)
+        data = data_digest(report.trained, batches, config.images)
         problems += _stops_too_early(config.networks, report.plan.total_steps)
         if start.record is not None:
             batches_per_step = processes * config.length.gradient_accumulation_steps

@@ -1,12 +1,13 @@
 """From pixels to latents: the VAE's posterior, drawn from anew at each use.
 
-With cached latents every cut is encoded once before the first step (a mirrored one as an entry of its own), mean and
-deviation stay in the computer's memory and the VAE leaves the card; without, pixels are encoded as they come.
+With cached latents every cut is encoded once before the first step (a mirrored one as an entry of its own), or read
+from the store on disk; mean and deviation stay in the computer's memory and the VAE leaves the card. Without, pixels
+are encoded as they come.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from trainer.dataset.placement import placement
 from trainer.dataset.scan import Picture
 from trainer.training.engine import Engine
 from trainer.training.feed import Batch
+from trainer.training.latent_store import LatentStore, Place, Posterior
 from trainer.training.noise import draw_normal
 
 SCALE = 0.18215
@@ -41,16 +43,9 @@ Progress = Callable[[int, int], None]
 Warn = Callable[[str, str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Posterior:
-    """Mean and deviation of the latents of each image, fp32 [B, 4, H/8, W/8]."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def draw(self, normal_BCHW: Tensor) -> Tensor:
-        """Latents as the U-Net sees them: (mean + deviation * normal) * 0.18215."""
-        return (self.mean + self.deviation * normal_BCHW) * SCALE
+def draw(posterior: Posterior, normal_BCHW: Tensor) -> Tensor:
+    """Latents as the U-Net sees them: (mean + deviation * normal) * 0.18215."""
+    return (posterior.mean + posterior.deviation * normal_BCHW) * SCALE
 
 
 class Encoder:
@@ -76,6 +71,11 @@ class Encoder:
             found.mean[place], found.deviation[place] = again.mean[0], again.deviation[0]
             self._say_overflow(names[place], bool(again.mean.isfinite().all() and again.deviation.isfinite().all()))
         return found
+
+    @property
+    def vae(self) -> nn.Module:
+        """The network that encodes."""
+        return self._vae
 
     def leave(self) -> None:
         """Take the VAE off the device."""
@@ -123,7 +123,7 @@ class FreshLatents:
         assert batch.pixels_BHWC is not None
         found = self._encoder.encode(batch.pixels_BHWC, [use.entry.picture.path.name for use in batch.uses])
         normal = draw_normal(self._seed, epoch, batch.uses, found.mean.shape[1:], Purpose.LATENT)
-        return found.draw(self._engine.send(normal))
+        return draw(found, self._engine.send(normal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class CachedLatents:
         found = [self._kept[self._cut(use, epoch)] for use in batch.uses]
         means, deviations = torch.stack([p.mean for p in found]), torch.stack([p.deviation for p in found])
         normal = draw_normal(self._seed, epoch, batch.uses, means.shape[1:], Purpose.LATENT)
-        return self._engine.send(Posterior(means, deviations).draw(normal))
+        return self._engine.send(draw(Posterior(means, deviations), normal))
 
     def _cut(self, use: Use, epoch: int) -> Cut:
         # The same dice as for pixels: with and without a cache the same uses are mirrored.
@@ -166,6 +166,9 @@ class Seen:
     """(done, total) images."""
     pause: Callable[[], None]
     """Called after each batch; may raise `Stopped`."""
+    warn: Warn
+    store: LatentStore | None = None
+    """Where cuts are kept on disk; None: nowhere."""
 
 
 def cache_latents(
@@ -178,17 +181,22 @@ def cache_latents(
         {Cut(entry.picture.path, bucket, flipped) for entry, bucket in entries for flipped in flips},
         key=lambda cut: (cut.bucket, str(cut.path), cut.flipped),
     )
-    batches = list(_batches(cuts))
+    where = {cut: _place(cut, pictures, images) for cut in cuts}
+    store = seen.store
+    kept = _kept_before(where, engine, store)
+    new = [cut for cut in cuts if cut not in kept]
+    batches = list(_batches(new))
     own = batches[engine.rank :: engine.processes]
-    kept: dict[Cut, Posterior] = {}
-    done, told = 0, 0.0
-    seen.progress(0, len(cuts))
+    done, told = len(kept), 0.0
+    seen.progress(done, len(cuts))
     # Every process takes part in as many rounds as the busiest, so that all pause together.
-    for batch, rows in _padded(_read_ahead(own, pictures, images), -(-len(batches) // engine.processes)):
+    for batch, rows in _padded(_read_ahead(own, where), -(-len(batches) // engine.processes)):
         if rows is not None:
             found = encoder.encode(torch.from_numpy(np.stack(rows)), [cut.path.name for cut in batch])
             means, deviations = found.mean.cpu(), found.deviation.cpu()
-            kept |= {cut: Posterior(means[i], deviations[i]) for i, cut in enumerate(batch)}
+            made = {cut: Posterior(means[i], deviations[i]) for i, cut in enumerate(batch)}
+            kept |= made
+            store = _keep(made, where, store, seen.warn)
         done = min(len(cuts), done + len(batch) * engine.processes)
         if done == len(cuts) or time.monotonic() - told > TELL_EVERY_S:
             told = time.monotonic()
@@ -198,6 +206,43 @@ def cache_latents(
         seen.progress(len(cuts), len(cuts))
     encoder.leave()
     return CachedLatents(dict(engine.gather(list(kept.items()))), images, engine, seed)
+
+
+def _place(cut: Cut, pictures: Mapping[Path, Picture], images: ImageSection) -> Place:
+    place = placement(pictures[cut.path], cut.bucket, images, np.random.default_rng(0))
+    return cut.bucket, replace(place, flipped=cut.flipped)
+
+
+def _kept_before(where: Mapping[Cut, Place], engine: Engine, store: LatentStore | None) -> dict[Cut, Posterior]:
+    """What the store has; the main process says which cuts those are, so that all encode the same others."""
+    if store is None:
+        return {}
+
+    def find(cuts: Iterable[Cut]) -> dict[Cut, Posterior]:
+        found = ((cut, store.find(cut.path, where[cut])) for cut in cuts)
+        return {cut: posterior for cut, posterior in found if posterior is not None}
+
+    kept = find(where) if engine.main else {}
+    known: list[Cut] = engine.from_main(lambda: list(kept))
+    if not engine.main:
+        kept = find(known)
+        assert len(kept) == len(known), "all processes see the same cache on disk"
+    return kept
+
+
+def _keep(
+    made: Mapping[Cut, Posterior], where: Mapping[Cut, Place], store: LatentStore | None, warn: Warn
+) -> LatentStore | None:
+    """Keep what was encoded now; returns the store, or None from then on where the disk takes no more."""
+    if store is None:
+        return None
+    try:
+        for cut, posterior in made.items():
+            store.keep(cut.path, where[cut], posterior)
+    except OSError as reason:
+        warn("latents_not_kept", f"Latents can no longer be kept on disk ({reason.strerror}). They stay in memory.")
+        return None
+    return store
 
 
 def _batches(cuts: Sequence[Cut]) -> Iterator[list[Cut]]:
@@ -214,13 +259,13 @@ def _batches(cuts: Sequence[Cut]) -> Iterator[list[Cut]]:
 
 
 def _read_ahead(
-    batches: Sequence[list[Cut]], pictures: dict[Path, Picture], images: ImageSection
+    batches: Sequence[list[Cut]], where: Mapping[Cut, Place]
 ) -> Iterator[tuple[list[Cut], list[np.ndarray]]]:
     """Each batch with its pixels; threads read two batches ahead, since decoding leaves the interpreter free."""
 
     def read(cut: Cut) -> np.ndarray:
-        place = placement(pictures[cut.path], cut.bucket, images, np.random.default_rng(0))
-        return pixels_at(read_picture(cut.path), cut.bucket, replace(place, flipped=cut.flipped))
+        bucket, place = where[cut]
+        return pixels_at(read_picture(cut.path), bucket, place)
 
     with ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="reader") as threads:
         ahead: deque[tuple[list[Cut], list[Future[np.ndarray]]]] = deque()

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.contract.config import OPTIONS, TrainingConfig
+from trainer.contract.config import OPTIONS, ImageSection, TrainingConfig
 from trainer.contract.problems import Mend, Problem
 from trainer.dataset.batches import Batches
 from trainer.dataset.captions import Entry
+from trainer.dataset.placement import face_of
 from trainer.training.state import StateRecord, find_state, read_record
 
 FIXED = (
@@ -112,8 +113,8 @@ def check_resume(
     return problems + _changed(record.options, now)
 
 
-def data_digest(entries: Sequence[Entry], batches: Batches) -> str:
-    """A digest of what is learnt from: each file's name, length and size, its repeats and its bucket.
+def data_digest(entries: Sequence[Entry], batches: Batches, images: ImageSection) -> str:
+    """A digest of what is learnt from: each file's name, length and size, its repeats, its bucket, and the face in it.
 
     Not of its place: a folder may be moved between a run and its resuming.
     """
@@ -130,6 +131,8 @@ def data_digest(entries: Sequence[Entry], batches: Batches) -> str:
             entry.regularization,
             batches.bucket_of(place),
         )
+        if images.face_range is not None:
+            line = (*line, face_of(picture))
         digest.update(repr(line).encode())
     return digest.hexdigest()[:32]
 
