@@ -1,7 +1,7 @@
 """Caching latents beside a plain loop over `vae.encode`: images per second, as a ratio in one interleaved run.
 
-    python benchmarks/latent_cache.py                  12 images of about 256 pixels, three runs of each way in turn
-    python benchmarks/latent_cache.py --images 100 --side 512
+    python -m benchmarks.latent_cache                  12 images of about 256 pixels, three runs of each way in turn
+    python -m benchmarks.latent_cache --images 100 --side 512
 
 The VAE has the size and layout of Stable Diffusion's, with random weights. Plain: each image decoded, cut and encoded
 by itself. Memory: `cache_latents`. Disk, first: `cache_latents_to_disk` with an empty cache. Disk, again: the same once
@@ -11,7 +11,6 @@ more. Writes benchmarks/results/latent_cache.json and its section of docs/benchm
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,11 +23,9 @@ import numpy as np
 import psutil
 import torch
 from diffusers import AutoencoderKL
-from page import ROOT, machine, write
 from PIL import Image
 
-sys.path.insert(0, str(ROOT))
-
+from benchmarks.page import ROOT, machine, write
 from trainer.contract.config import DataSection, ImageSection
 from trainer.dataset.batches import Batches
 from trainer.dataset.captions import Entry, entries_of
@@ -140,7 +137,7 @@ def section(result: dict[str, Any]) -> str:
             "",
             f"{on['processor']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}; Python {on['python']}, "
             f"torch {on['torch']} with {on['threads']} threads, diffusers {on['diffusers']}. The cores were shared "
-            f"with other work: load {on['load_before'][0]} before the start. `python benchmarks/latent_cache.py`, "
+            f"with other work: load {on['load_before'][0]} before the start. `python -m benchmarks.latent_cache`, "
             f"{result['date']}; raw figures in benchmarks/results/latent_cache.json. Not measured on a card.",
         ]
     )

@@ -1,7 +1,7 @@
 """Scan of a large folder, cold and warm: images per second and memory, and how both grow from 1,000 to 100,000.
 
-    python benchmarks/scan.py                      1,000, 10,000 and 100,000 images, about 400 MB on disk while it runs
-    python benchmarks/scan.py --images 1000 5000   other numbers
+    python -m benchmarks.scan                      1,000, 10,000 and 100,000 images, about 400 MB on disk while it runs
+    python -m benchmarks.scan --images 1000 5000   other numbers
 
 Each scan is a process of its own, so that its peak memory is its own. Cold: no index, and no file's content in the
 system's page cache, as when a folder is opened for the first time. Cached: no index, but all files in the page cache.
@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import PIL
 import psutil
-from page import ROOT, machine, write
 from PIL import Image
+
+from benchmarks.page import ROOT, machine, write
 
 WAYS = [(what, heat) for what in ("scan", "check") for heat in ("cached", "cold", "warm")]
 
@@ -61,14 +62,13 @@ def put_out(folder: Path) -> None:
 
 def measure(folder: Path, index: Path, what: str) -> dict[str, Any]:
     """Run one scan in a process of its own: seconds, peak and base memory, images found."""
-    command = [sys.executable, __file__, "--one", what, str(folder), str(index)]
+    command = [sys.executable, "-m", "benchmarks.scan", "--one", what, str(folder), str(index)]
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 def one(what: str, folder: Path, index_path: Path) -> dict[str, Any]:
     """The measured process. `what` is scan (headers alone) or check (captions, duplicates, sizes and the plan too)."""
-    sys.path.insert(0, str(ROOT))
     from trainer.contract.config import TrainingConfig  # noqa: PLC0415 - only the measured process pays for it
     from trainer.dataset.check import check_dataset  # noqa: PLC0415 - goes with it
     from trainer.dataset.index import Index  # noqa: PLC0415 - goes with it
@@ -181,7 +181,7 @@ def section(result: dict[str, Any]) -> str:
         "",
         f"{on['processor']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}; Python {on['python']}, Pillow "
         f"{on['pillow']}. The cores were shared with other work: load {on['load_before'][0]} before the start. "
-        f"`python benchmarks/scan.py`, {result['date']}; raw figures in benchmarks/results/scan.json.",
+        f"`python -m benchmarks.scan`, {result['date']}; raw figures in benchmarks/results/scan.json.",
     ]
     return "\n".join(lines)
 
