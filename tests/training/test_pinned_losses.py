@@ -24,12 +24,12 @@ def pinned() -> dict[str, Any]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_losses_are_the_pinned_ones(preset: str, now: dict[str, Any], pinned: dict[str, Any]) -> None:
-    """Equal to the last digit where the kernels have the bits of the machine that pinned, else to 1e-4."""
+    """Equal to the last digit where the kernels have the bits of the machine that pinned, else to 1e-3."""
     ours, theirs = now["losses"][preset], pinned["losses"][preset]
     if now["probe"] == pinned["probe"]:
         assert ours == theirs
     else:
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        assert ours == pytest.approx(theirs, rel=1e-3)
 
 
 def test_presets_differ(pinned: dict[str, Any]) -> None:

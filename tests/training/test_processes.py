@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import Train, job_of, of
-from trainer.contract.events import EventReader, Finished, Started, Stepped
+from trainer.contract.events import EventReader, Finished, Saved, Started, Stepped, Validated
 from trainer.contract.job import write_job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +31,8 @@ def test_two_processes_learn_what_one_learns(train: Train, values: dict[str, Any
         "max_train_steps": 5,
         "sample_prompts": "a dog --s 1",
         "save_every_n_epochs": 1,
+        "save_state_every_minutes": 1e-9,
+        "validation_split": 0.2,
     }
     run = tmp_path / "two"
     run.mkdir()
@@ -48,9 +50,14 @@ def test_two_processes_learn_what_one_learns(train: Train, values: dict[str, Any
     two = EventReader(run / "events.jsonl").read()
     assert of(Started, two)[0].processes == 2 and len(of(Started, two)) == 1
     assert of(Finished, two)[0].result == "completed"
+    # By the clock of one process, written when all have taken the step.
+    states = [saved.step for saved in of(Saved, two) if saved.kind == "state"]
+    assert states == [2, 3, 4]
 
     one = train("one", **options, gradient_accumulation_steps=2)
     assert len(of(Stepped, two)) == 5
+    for ours, theirs in zip(of(Validated, two), of(Validated, one), strict=True):
+        assert ours.step == theirs.step and ours.loss == pytest.approx(theirs.loss, rel=1e-4)
     for ours, theirs in zip(of(Stepped, two), of(Stepped, one), strict=True):
         assert (ours.step, ours.epoch, ours.learning_rate) == (theirs.step, theirs.epoch, theirs.learning_rate)
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)

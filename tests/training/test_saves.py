@@ -1,5 +1,7 @@
 """Whole runs of the tiny model: which models and states lie on disk in the end, and in between."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.conftest import Train, of, same, wishing
-from trainer.contract.events import Finished, Planned, Removed, Saved, Stepped, Warned
+from trainer.contract.events import Event, Finished, Planned, Removed, Saved, Stepped, Warned
 from trainer.training import keeper
-from trainer.training.state import read_tensors
+from trainer.training.session import Teller
+from trainer.training.state import read_record, read_tensors
 
 
 def names(events: list[Any], kind: str = "model") -> list[str]:
@@ -98,3 +101,23 @@ def test_state_that_cannot_be_written_ends_no_run(train: Train, monkeypatch: pyt
     assert [(event.code, event.step) for event in of(Warned, events)] == [("state_not_written", s) for s in (2, 3)]
     assert "No space left" in of(Warned, events)[0].message
     assert names(events) == ["at-step00000003"] and of(Finished, events)[0].result == "stopped"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process at once")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_leaves_a_state_and_a_model(
+    number: signal.Signals, train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ctrl+C, or a system that shuts down: the next step is finished, state and model are written, then it ends."""
+    write = Teller.write
+
+    def and_signal(teller: Teller, event: Event) -> None:
+        write(teller, event)
+        if isinstance(event, Stepped) and event.step == 2:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Teller, "write", and_signal)
+    events = train(max_train_steps=50)
+    assert of(Finished, events)[0].result == "stopped" and of(Finished, events)[0].step == 3
+    assert names(events, "state") == ["step-00000003"] and names(events) == ["at-step00000003"]
+    assert read_record(tmp_path / "run" / "state" / "step-00000003").step == 3

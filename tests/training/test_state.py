@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from trainer.contract.problems import Problem
+from trainer.model.folders import set_aside
 from trainer.training.naming import state_name
 from trainer.training.state import (
     StateRecord,
     Tensors,
+    clear_leftovers,
     find_state,
     read_record,
     read_tensors,
@@ -71,6 +73,18 @@ def test_newest_state_is_found(tmp_path: Path) -> None:
     newest = tmp_path / "state" / "step-00000010"
     assert find_state(tmp_path) == find_state(tmp_path / "state") == find_state(newest) == newest
     assert find_state(tmp_path / "nowhere") is None
+
+
+def test_state_set_aside_is_found_again(tmp_path: Path) -> None:
+    """Killed between the two renames that put a new state in the place of an old one, the old one still counts."""
+    states = tmp_path / "state"
+    write_state(states / state_name(3), record(), tensors())
+    (states / state_name(3)).rename(set_aside(states / state_name(3)))
+    (states / ".step-00000003.partial").mkdir()
+    assert find_state(tmp_path) == states / state_name(3)
+    (states / state_name(3)).rename(set_aside(states / state_name(3)))
+    clear_leftovers(states)
+    assert [path.name for path in states.iterdir()] == [state_name(3)]
 
 
 def test_newer_state_is_a_problem(tmp_path: Path) -> None:

@@ -81,18 +81,28 @@ def write_state(folder: Path, record: StateRecord, tensors: Tensors) -> int:
 
 
 def clear_leftovers(states: Path) -> None:
-    """Delete what a process left in RUN/state that was killed while it wrote one."""
+    """Delete what a process left in RUN/state that was killed while it wrote or deleted one."""
+    put_back(states)
     for leftover in states.glob(".step-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def put_back(states: Path) -> None:
+    """A state that was set aside for a new one of the same step takes its place again where the new one never came."""
+    for aside in states.glob(".step-*.old"):
+        state = aside.with_name(aside.name.removeprefix(".").removesuffix(".old"))
+        if not state.exists():
+            os.replace(aside, state)
 
 
 def find_state(given: Path) -> Path | None:
     """The state folder that is meant: itself, or the newest one in a run folder or in its `state`."""
     if (given / RECORD).is_file():
         return given
-    found = [
-        folder for place in (given, given / "state") for folder in place.glob("step-*") if (folder / RECORD).is_file()
-    ]
+    places = (given, given / "state")
+    for place in places:
+        put_back(place)
+    found = [folder for place in places for folder in place.glob("step-*") if (folder / RECORD).is_file()]
     return max(found, key=lambda folder: folder.name, default=None)
 
 
