@@ -1,5 +1,6 @@
 """Which batches each step and each process learns."""
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.dataset.datasets import bucketed, datasets
 from tests.training.conftest import draw_pictures
-from trainer.contract.config import CaptionSection, DataSection, ImageSection
+from trainer.contract.config import CaptionSection, DataSection, ImageSection, LengthSection, TrainingConfig
 from trainer.dataset.batches import Batches
 from trainer.dataset.captions import Entry, entries_of
+from trainer.dataset.plan import make_plan
 from trainer.dataset.scan import scan
 from trainer.training.feed import BatchMaker, Feed, Group, Share, worker_count
 
@@ -50,6 +52,26 @@ def test_every_use_is_learnt_once_an_epoch(
             images_shown = sum(len(b.uses) for g in groups for b in g.batches if b.counts)
             assert {group.images for group in groups} == {images_shown}
         assert [group.ends_epoch for group in dealt[0]] == [False] * (steps - 1) + [True]
+
+
+@given(datasets, bucketed, st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4))
+@settings(max_examples=100, deadline=None)
+def test_plan_counts_the_steps_that_are_fed(
+    entries: list[Entry], images: ImageSection, batch: int, gathered: int, processes: int, epochs: int
+) -> None:
+    """Whatever the buckets, regularization, gathered batches and processes: the last step of the last epoch that is
+    fed to any process is the last one of the plan."""
+    length = LengthSection(
+        max_train_epochs=epochs,
+        max_train_steps=None,
+        train_batch_size=batch,
+        gradient_accumulation_steps=gathered,
+    )
+    plan = make_plan(TrainingConfig(images=images, length=length), entries, processes)
+    for rank in range(processes):
+        feed = make_feed(entries, images, batch, Share(gathered, processes, rank))
+        ends = [step.ends_epoch for step in islice(feed.steps(0), plan.total_steps)]
+        assert ends[-1] and sum(ends) == plan.epochs == epochs
 
 
 @given(datasets, st.integers(1, 3), st.integers(0, 12))

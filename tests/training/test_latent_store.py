@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from trainer.dataset.batches import Batches
 from trainer.dataset.captions import Entry, entries_of
 from trainer.dataset.scan import scan
 from trainer.model.load import load_networks
+from trainer.training import latent_store
 from trainer.training.engine import Engine
 from trainer.training.latent_store import KEPT_DAYS, LatentStore, open_store
 from trainer.training.latents import CachedLatents, Cut, Encoder, Seen, cache_latents
@@ -143,14 +145,16 @@ def test_without_mirrored_cuts_nothing_new_is_needed(folder: Path, tiny_v1: Path
 
 
 def test_damaged_file_is_made_anew(folder: Path, tiny_v1: Path, cache: Path) -> None:
-    """A file that is cut short, empty or of another shape is as one that is not there."""
+    """A file that is cut short, empty, of another shape or of another bit is as one that is not there."""
     first = Run(folder, tiny_v1)
-    short, empty, other, *_ = sorted(cache.glob("*/*.safetensors"))
+    short, empty, other, spoilt, zeros, *_ = sorted(cache.glob("*/*.safetensors"))
     short.write_bytes(short.read_bytes()[:-9])
     empty.write_bytes(b"")
+    spoilt.write_bytes(spoilt.read_bytes()[:-2] + bytes([spoilt.read_bytes()[-2] ^ 1]) + spoilt.read_bytes()[-1:])
+    zeros.write_bytes(zeros.read_bytes()[:-1000] + bytes(1000))
     other.write_bytes(next(f for f in cache.glob("*/*") if f.stat().st_size != other.stat().st_size).read_bytes())
     second = Run(folder, tiny_v1)
-    assert len(second.encoded) == 3 and same(first, second)
+    assert len(second.encoded) == 5 and same(first, second)
     assert Run(folder, tiny_v1).encoded == []
 
 
@@ -165,6 +169,30 @@ def test_full_disk_costs_the_cache_and_not_the_run(
     monkeypatch.setattr(LatentStore, "keep", full)
     run = Run(folder, tiny_v1)
     assert run.warned == ["latents_not_kept"] and len(run.kept) == 8
+
+
+def test_image_that_changes_meanwhile_is_not_kept(
+    folder: Path, tiny_v1: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who edits an image while it is encoded, and puts the old one back later, gets the old one's latents."""
+    exact = Run(folder, tiny_v1)
+    for file in cache.glob("*/*"):
+        file.unlink()
+    edited = folder / names(folder)[1]
+    old = edited.read_bytes()
+    opened = latent_store.content_digests
+
+    def then_edit(*given: Any) -> list[bytes]:
+        digests = list(opened(*given))
+        Image.open(edited).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(edited)
+        return digests
+
+    with monkeypatch.context() as patch:
+        patch.setattr(latent_store, "content_digests", then_edit)
+        Run(folder, tiny_v1)
+    edited.write_bytes(old)
+    again = Run(folder, tiny_v1)
+    assert again.encoded == 2 * [edited.name] and same(exact, again)
 
 
 def test_what_is_no_number_is_not_kept(folder: Path, tiny_v1: Path, cache: Path) -> None:
