@@ -39,6 +39,7 @@ def draw_plan(review: Review) -> str:
     left = f"{counted(open_places, 'place')} left empty" if open_places else "none left over"
     rows = [
         ("Images × repeats" if times else "Images", f"{count(plan.images)}{times}", uses),
+        *([("Held out", count(plan.held_out), "measured, not trained on")] if plan.held_out else []),
         ("Batch", count(plan.batch_size), f"{counted(len(plan.buckets), 'bucket')}, {left}"),
         ("An epoch", counted(plan.steps_per_epoch, "step"), counted(plan.epochs, "epoch")),
         ("In all", counted(plan.total_steps, "step"), _seen(review)),

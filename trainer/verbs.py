@@ -106,12 +106,17 @@ def plan(argv: Sequence[str]) -> int:
         return refuse(errors_of(report.problems), line)
     found = report.plan
     if line.own.get("json"):
-        print_json(asdict(found))
+        print_json(found.as_dict())
         return 0
-    print(f"{found.images:,} images, {found.uses:,} uses an epoch, {found.reg_images:,} regularization images")
+    print(
+        f"{found.images:,} images, {found.uses_per_epoch:,} uses an epoch, {found.reg_images:,} regularization images"
+    )
+    if found.held_out:
+        print(f"{found.held_out:,} images held out: measured, not trained on")
     for row in found.buckets:
         print(f"  {row.size[0]} x {row.size[1]}: {row.images:,} images, {row.batches:,} batches")
     print(f"{found.steps_per_epoch:,} steps an epoch, {found.epochs:,} epochs, {found.total_steps:,} steps in all")
+    print(f"{found.save_count:,} saves, at most {found.models_on_disk:,} models on disk at once")
     return 0
 
 
