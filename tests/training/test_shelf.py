@@ -1,5 +1,7 @@
 """Which older models and states make room for newer ones."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from trainer.contract.events import Event, Removed, Saved, Warned
 from trainer.contract.saves import SaveSection
 from trainer.training import shelf as shelf_module
 from trainer.training.naming import RAW, STATE, epoch_name, last_name, state_name, step_name
-from trainer.training.shelf import Shelf
+from trainer.training.shelf import Shelf, still_there
 
 
 class Told(list[Event]):
@@ -122,6 +124,15 @@ def test_shelf_goes_on_with_what_the_run_has_told(tmp_path: Path) -> None:
     shelf = Shelf(saves, Told(), [before])
     shelf.add(put(tmp_path / state_name(6), 6))
     assert left(tmp_path) == {state_name(6)}
+
+
+def test_what_another_has_written_since_is_left(tmp_path: Path) -> None:
+    """A file of the same name that came later, or that is gone, is not what the run's events tell of."""
+    now = time.time()
+    ours, gone, theirs = (put(tmp_path / f"epoch-00000{n}.safetensors", n, n) for n in (1, 2, 3))
+    Path(gone.path).unlink()
+    os.utime(theirs.path, (now + 60, now + 60))
+    assert still_there([ours, gone, theirs, Removed(kind="model", step=2, path=gone.path)]) == [ours]
 
 
 def test_what_cannot_be_deleted_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ from trainer.training.outcome import Refused, Stopped
 from trainer.training.resuming import Start, model_digest, other_model
 from trainer.training.sampling import Drawing, Sampler
 from trainer.training.saving import Saver
-from trainer.training.shelf import Shelf
+from trainer.training.shelf import Shelf, still_there
 from trainer.training.state import StateRecord, Tensors, clear_leftovers, read_tensors
 from trainer.training.suspects import suspect_options
 from trainer.training.text import Reader, freeze_unread_layers
@@ -293,7 +293,7 @@ def told_before(around: Surroundings) -> list[Saved]:
     if not around.engine.main:
         return []
     clear_leftovers(around.run / "state")
-    return [event for event in EventReader(around.run / "events.jsonl").read() if isinstance(event, Saved)]
+    return still_there(EventReader(around.run / "events.jsonl").read())
 
 
 def record_of(

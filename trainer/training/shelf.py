@@ -8,10 +8,13 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from trainer.contract.events import Removed, Saved, Warned
+from trainer.contract.events import Event, Removed, Saved, Warned
 from trainer.contract.saves import SaveSection
 from trainer.training.ledger import Writer
 from trainer.training.naming import RAW, STATE, epoch_name, step_name
+
+CLOCK_S = 2.0
+"""A disk's clock (FAT counts in two seconds) may be so far ahead of the system's."""
 
 
 class Shelf:
@@ -74,6 +77,22 @@ class Shelf:
             self.events.write(Warned(code="not_removed", message=message, step=saved.step))
             return
         self.events.write(Removed(kind=saved.kind, step=saved.step, path=saved.path))
+
+
+def still_there(told: Iterable[Event]) -> list[Saved]:
+    """Of what a run's events tell, the saves that lie on disk as they were written.
+
+    What was changed since, by a later run of the same name perhaps, is no longer this run's to delete.
+    """
+    saves = {event.path: event for event in told if isinstance(event, Saved)}
+    return [saved for saved in saves.values() if _is_as_told(saved)]
+
+
+def _is_as_told(saved: Saved) -> bool:
+    try:
+        return Path(saved.path).stat().st_mtime <= saved.time + CLOCK_S
+    except OSError:
+        return False
 
 
 def plain_name(saved: Saved) -> str:
