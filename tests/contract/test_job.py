@@ -27,6 +27,8 @@ BROKEN: dict[str, dict[str, object]] = {
     "bucket_options_without_buckets": {"bucket_no_upscale": True},
     "bounds_without_upscale": {"enable_bucket": True, "bucket_no_upscale": True, "max_bucket_reso": 2048},
     "keep_without_shuffle": {"keep_tokens": 1},
+    "weights_without_padding": {"weighted_captions": True, "no_token_padding": True},
+    "weights_torn_apart": {"weighted_captions": True, "shuffle_caption": True},
     "windows_without_padding": {"max_token_length": 150, "no_token_padding": True},
     "no_caption_left": {"caption_dropout_rate": 1.0},
     "nothing_trained": {"unetonly": True, "encoderonly": True},

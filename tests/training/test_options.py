@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.training.conftest import Train, of, run_to_the_end
+from tests.training.conftest import Train, draw_pictures, of, run_to_the_end
 from trainer.contract.events import Event, Planned, Stepped, Warned
 from trainer.training import noise
 from trainer.training.state import read_tensors
@@ -125,6 +125,17 @@ def plain(lasting_values: dict[str, Any], tmp_path_factory: pytest.TempPathFacto
 def test_option_changes_the_losses(option: str, train: Train, plain: list[float]) -> None:
     """Turned on, the option shows in what is learnt."""
     assert losses(train("changed", max_train_steps=4, **CHANGES[option])) != plain
+
+
+def test_weighted_captions_act_on_brackets(train: Train, tmp_path: Path) -> None:
+    """Brackets are words without the option, and weights with it; both differ from the same words without brackets."""
+    found = set()
+    for folder, weighted in (("2_sks dog", True), ("2_(sks:1.4) dog", True), ("2_(sks:1.4) dog", False)):
+        images = tmp_path / f"images {len(found)}"
+        draw_pictures(images / folder, [(64, 64)] * 2)
+        name = f"run {len(found)}"
+        found.add(tuple(losses(train(name, train_data_dir=str(images), weighted_captions=weighted, max_train_steps=1))))
+    assert len(found) == 3
 
 
 def test_options_of_v_models_act(train: Train, tmp_path: Path) -> None:

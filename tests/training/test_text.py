@@ -65,6 +65,34 @@ def test_long_captions_are_read_in_windows(limit: int, networks: Networks) -> No
     assert Reader(networks.tokenizer, limit=75).ids([long]).shape == (1, 77)
 
 
+def test_words_in_brackets_weigh(networks: Networks) -> None:
+    """The ids are those of the words alone; the states of a weighted word are multiplied, others left as they are."""
+    plain = Reader(networks.tokenizer)
+    reader = Reader(networks.tokenizer, weighted=True)
+    captions = ["a (sks:1.5) dog", "a dog"]
+    assert torch.equal(reader.ids(captions), plain.ids(["a sks dog", "a dog"])) and plain.weights(captions) is None
+    weights = reader.weights(captions)
+    assert weights is not None and weights.shape == (2, 77)
+    expected = torch.ones(2, 77)
+    expected[0, 2] = 1.5
+    assert torch.equal(weights, expected)
+    denoiser = Denoiser(networks.unet, networks.text_encoder, None)
+    noisy, t = torch.zeros(2, 4, 8, 8), torch.tensor([500, 500])
+    with torch.no_grad():
+        states = text_states(networks.text_encoder, reader.ids(captions), None)
+        by_hand = networks.unet(noisy, t, encoder_hidden_states=states * expected[..., None]).sample
+        assert torch.allclose(denoiser(noisy, t, reader.ids(captions), weights), by_hand, atol=1e-6)
+        assert not torch.allclose(denoiser(noisy, t, reader.ids(captions))[0], by_hand[0], atol=1e-6)
+
+
+def test_weights_follow_their_words_into_later_windows(networks: Networks) -> None:
+    """The 80th word of a long caption has its weight at place 80 of the joined states; what is cut off has none."""
+    caption = "dog " * 79 + "(cat:2)" + " dog" * 100
+    weights = Reader(networks.tokenizer, limit=150, weighted=True).weights([caption])
+    assert weights is not None and weights.shape == (1, 152)
+    assert weights.nonzero().shape[0] == 152 and (weights != 1).nonzero().tolist() == [[0, 80]]
+
+
 def test_unread_layers_are_frozen(networks: Networks) -> None:
     """With clip_skip 2 the last layer takes no gradients, the others and the norm do."""
     freeze_unread_layers(networks.text_encoder.requires_grad_(True), 2)

@@ -139,6 +139,9 @@ class CaptionSection(Section):
     max_token_length: Annotated[TokenLength, BeforeValidator(_as_text), Shown("Tokens read", unit="tokens")] = "75"
     """How much of a caption is read. More than 75 takes two or three windows of the text encoder, and more memory."""
 
+    weighted_captions: Annotated[bool, Shown("Weighted words")] = False
+    """Read (word:1.3), (word) and [word] in captions and prompts as web UIs do: more or less of what they hold."""
+
     no_token_padding: Annotated[bool, Shown("Do not pad captions")] = False
     """Pad captions only to the longest of their batch. Most models were trained with full padding: leave it off."""
 

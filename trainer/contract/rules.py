@@ -138,6 +138,20 @@ RULES: tuple[Rule, ...] = (
         mends=(("Pad captions", {"no_token_padding": False}), ("Read 75 tokens", {"max_token_length": "75"})),
     ),
     Rule(
+        code="weights_without_padding",
+        fields=("weighted_captions", "no_token_padding"),
+        broken=lambda c: c.captions.weighted_captions and c.captions.no_token_padding,
+        message="Weighted words are read in whole windows, which are always padded.",
+        mends=(("Pad captions", {"no_token_padding": False}), ("No weights", {"weighted_captions": False})),
+    ),
+    Rule(
+        code="weights_torn_apart",
+        fields=("weighted_captions", "shuffle_caption"),
+        broken=lambda c: c.captions.weighted_captions and c.captions.shuffle_caption,
+        message="Tags are shuffled at their commas, and brackets around several are torn apart. Weigh each by itself.",
+        severity="warning",
+    ),
+    Rule(
         code="no_caption_left",
         fields=("caption_dropout_rate", "ucg"),
         broken=lambda c: c.captions.caption_dropout_rate == 1 or c.captions.ucg == 1,

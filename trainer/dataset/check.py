@@ -17,6 +17,7 @@ from trainer.dataset.buckets import bucket_of, resized_size, rounding_problems, 
 from trainer.dataset.caption_problems import long_captions
 from trainer.dataset.captions import Entry, entries_of
 from trainer.dataset.duplicates import Looked, duplicate_problems, look_at_all, same_content, same_look
+from trainer.dataset.emphasis import counting_words
 from trainer.dataset.faces import FACES_FILE, FacesUnreadable, read_faces
 from trainer.dataset.held_out import hold_out, too_few_problems
 from trainer.dataset.index import Index
@@ -86,6 +87,8 @@ def check_dataset(
     if config.images.face_range is not None:
         problems += _without_face(found.folders)
     if count_tokens is not None:
+        if config.captions.weighted_captions:
+            count_tokens = counting_words(count_tokens)
         captions = ((entry.picture.name, entry.caption) for entry in entries)
         problems += long_captions(captions, count_tokens, config.captions.token_limit)
     if config.saves.output_dir is not None:

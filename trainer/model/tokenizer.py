@@ -64,7 +64,14 @@ class Tokenizer:
 
     def windows(self, text: str, count: int) -> list[list[int]]:
         """`count` rows of 77 ids that together hold up to 75 * `count` tokens, each with its own start and end."""
-        ids = self._pairs.encode(text, add_special_tokens=False).ids
+        return self.frame(self.ids(text), count)
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of the words alone, without start, end and padding."""
+        return self._pairs.encode(text, add_special_tokens=False).ids
+
+    def frame(self, ids: list[int], count: int) -> list[list[int]]:
+        """The ids of words in `count` windows, as `windows` has them; what is longer is cut off."""
         rows = []
         for first in range(0, count * (LENGTH - 2), LENGTH - 2):
             row = [START_ID, *ids[first : first + LENGTH - 2], END_ID]

@@ -89,7 +89,8 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
     average = make_average(trained, ema, tensors, start) if config.networks.use_ema and engine.main else None
     objective = Objective(networks.prediction, config.loss, engine.device)
     aim = Aim(objective, config.length.prior_loss_weight, around.seed, config.rate.max_grad_norm)
-    reader = Reader(networks.tokenizer, config.captions.no_token_padding, config.captions.token_limit)
+    words = config.captions
+    reader = Reader(networks.tokenizer, words.no_token_padding, words.token_limit, words.weighted_captions)
     learner = Learner(denoiser, optimizer, engine, source, reader, aim)
     if tensors is not None:
         put_back_optimizer(optimizer, engine, tensors)
@@ -284,6 +285,7 @@ def make_sampler(config: TrainingConfig, networks: Networks, average: Average | 
         networks.prediction,
         zero_snr,
         config.captions.token_limit,
+        config.captions.weighted_captions,
     )
     return Sampler(networks, average, prompts, drawing, around.engine)
 

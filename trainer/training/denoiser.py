@@ -6,7 +6,7 @@ Noisy latents, timesteps and token ids come in, the U-Net's prediction goes out.
 import torch
 from torch import Tensor, nn
 
-from trainer.training.text import text_states
+from trainer.training.text import text_states, weighed
 
 
 class Denoiser(nn.Module):
@@ -18,10 +18,12 @@ class Denoiser(nn.Module):
         self.text_encoder = text_encoder
         self.clip_skip = clip_skip
 
-    def forward(self, noisy_BCHW: Tensor, timesteps_B: Tensor, ids_BT: Tensor) -> Tensor:
-        """The prediction [B, C, H, W]."""
+    def forward(
+        self, noisy_BCHW: Tensor, timesteps_B: Tensor, ids_BT: Tensor, weights_BT: Tensor | None = None
+    ) -> Tensor:
+        """The prediction [B, C, H, W]. `weights_BT` multiply the text's hidden states."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(self.text_encoder)):
-            states = text_states(self.text_encoder, ids_BT, self.clip_skip)
+            states = weighed(text_states(self.text_encoder, ids_BT, self.clip_skip), weights_BT)
         return self.unet(noisy_BCHW, timesteps_B, encoder_hidden_states=states).sample
 
 

@@ -23,7 +23,7 @@ from trainer.training.engine import Engine
 from trainer.training.latents import SCALE, in_fp32
 from trainer.training.ledger import Writer
 from trainer.training.objective import TIMESTEPS, NoiseSchedule, Prediction
-from trainer.training.text import INNER, Reader, text_states
+from trainer.training.text import INNER, Reader, text_states, weighed
 
 STEPS_OFFSET = 1
 """Stable Diffusion's own samplers walk the timesteps 1, 1 + n, 1 + 2 n, ... and not from 0."""
@@ -41,6 +41,8 @@ class Drawing:
     zero_terminal_snr: bool = False
     token_limit: int = INNER
     """How many tokens of a prompt are read: as many as of a caption."""
+    weighted: bool = False
+    """Whether words in brackets are weighted, as in captions."""
 
 
 class Sampler:
@@ -54,7 +56,7 @@ class Sampler:
         self._prompts = list(prompts)
         self._drawing = drawing
         self._engine = engine
-        self._reader = Reader(networks.tokenizer, limit=drawing.token_limit)
+        self._reader = Reader(networks.tokenizer, limit=drawing.token_limit, weighted=drawing.weighted)
         self._schedule = NoiseSchedule(engine.device, drawing.zero_terminal_snr)
         self._drawn_at: int | None = None
 
@@ -86,9 +88,9 @@ class Sampler:
         latents = torch.randn((1, channels, height // 8, width // 8), generator=generator).to(device)
         with self._engine.autocast():
             words = [prompt.negative, prompt.text] if prompt.scale > 1 else [prompt.text]
-            states = text_states(
-                self._networks.text_encoder, self._reader.ids(words).to(device), self._drawing.clip_skip
-            )
+            ids, weights = self._reader.ids(words).to(device), self._reader.weights(words)
+            states = text_states(self._networks.text_encoder, ids, self._drawing.clip_skip)
+            states = weighed(states, None if weights is None else weights.to(device))
         walk = walk_from_noise(prompt.steps, self._drawing.zero_terminal_snr)
         for now, then in zip(walk, [*walk[1:], 0], strict=True):
             latents = self._step(latents, states, now, then, prompt.scale)

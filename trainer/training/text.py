@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from trainer.dataset.emphasis import Piece, parse
 from trainer.model.tokenizer import LENGTH, Tokenizer
 
 INNER = LENGTH - 2
@@ -17,17 +18,40 @@ INNER = LENGTH - 2
 class Reader:
     """Turns captions into ids: windows of 77 that hold `limit` tokens, or padded only to the longest of a batch."""
 
-    def __init__(self, tokenizer: Tokenizer, pad_to_longest: bool = False, limit: int = INNER) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, pad_to_longest: bool = False, limit: int = INNER, weighted: bool = False
+    ) -> None:
         self._tokenizer = tokenizer
         self._pad_to_longest = pad_to_longest
         self._windows = limit // INNER
+        self._weighted = weighted
 
     def ids(self, captions: Sequence[str]) -> Tensor:
         """Ids [B, tokens], int64 on the CPU: 77 for each window. What is longer than `limit` tokens is cut off."""
-        if self._windows > 1:
-            rows = [sum(self._tokenizer.windows(caption, self._windows), []) for caption in captions]
+        if self._windows > 1 or self._weighted:
+            words = [[i for ids, _ in self._pieces(caption) for i in ids] for caption in captions]
+            rows = [sum(self._tokenizer.frame(ids, self._windows), []) for ids in words]
             return torch.tensor(rows, dtype=torch.long)
         return torch.tensor(self._tokenizer.encode(captions, pad_to_longest=self._pad_to_longest), dtype=torch.long)
+
+    def weights(self, captions: Sequence[str]) -> Tensor | None:
+        """What the hidden states of each caption count, fp32 [B, 75 n + 2] on the CPU; None where all count the same.
+
+        Start, end and padding count 1. The mean of the states is not restored, as in the descendants of the ancestor.
+        """
+        if not self._weighted:
+            return None
+        length = INNER * self._windows
+        found = torch.ones(len(captions), length + 2)
+        for row, caption in zip(found, captions, strict=True):
+            weights = [weight for ids, weight in self._pieces(caption) for _ in ids][:length]
+            row[1 : len(weights) + 1] = torch.tensor(weights)
+        return found
+
+    def _pieces(self, caption: str) -> list[tuple[list[int], float]]:
+        """The ids and the weight of each piece of a caption."""
+        pieces = parse(caption) if self._weighted else [Piece(caption)]
+        return [(self._tokenizer.ids(piece.text), piece.weight) for piece in pieces]
 
 
 def text_states(text_encoder: nn.Module, ids_BT: Tensor, clip_skip: int | None) -> Tensor:
@@ -47,6 +71,11 @@ def text_states(text_encoder: nn.Module, ids_BT: Tensor, clip_skip: int | None) 
         return text_encoder(ids_BT).last_hidden_state
     states = text_encoder(ids_BT, output_hidden_states=True).hidden_states[-clip_skip]
     return final_norm(text_encoder)(states)
+
+
+def weighed(states_BTC: Tensor, weights_BT: Tensor | None) -> Tensor:
+    """Hidden states, each times its weight; as they are where there are no weights."""
+    return states_BTC if weights_BT is None else states_BTC * weights_BT[..., None].to(states_BTC)
 
 
 def final_norm(text_encoder: nn.Module) -> nn.Module:
