@@ -204,6 +204,22 @@ def test_lying_headers(files: dict[str, Path], tmp_path: Path) -> None:
         assert problem_of(path).code == "disk.model_unreadable"
 
 
+@pytest.mark.parametrize("part", ["attn2.to_k.weight", "token_embedding.weight"])
+def test_a_weight_without_sides(part: str, files: dict[str, Path], tmp_path: Path) -> None:
+    """A file in which a matrix is a single number is looked at without a crash, with and without a text encoder."""
+    for kept in ("", "model.diffusion_model."):
+
+        def edit(tensors: dict[str, torch.Tensor], kept: str = kept) -> dict[str, torch.Tensor]:
+            return {
+                name: torch.zeros(()) if name.endswith(part) else tensor
+                for name, tensor in tensors.items()
+                if name.startswith(kept)
+            }
+
+        found = inspect_model(str(change(files["v1.safetensors"], tmp_path / f"{bool(kept)}.safetensors", edit)))
+        assert isinstance(found, Problem) if kept else isinstance(found, ModelFacts) and found.family == "v1"
+
+
 def test_a_zip_that_is_no_checkpoint(tmp_path: Path) -> None:
     """A zip archive of pictures with the wrong ending is no checkpoint."""
     path = tmp_path / "pictures.ckpt"

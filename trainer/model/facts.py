@@ -181,7 +181,8 @@ def text_size(tensors: Mapping[str, StoredTensor], family: Family) -> tuple[int,
     2.x leaves the last layer out: 23 of 24. Files without that unused layer are about as well.
     """
     inside = {name: entry for name, entry in tensors.items() if name.startswith("cond_stage_model.")}
-    width = next((entry.shape[-1] for name, entry in inside.items() if name.endswith("token_embedding.weight")), 0)
+    embeddings = (entry.shape for name, entry in inside.items() if name.endswith("token_embedding.weight"))
+    width = next((shape[-1] for shape in embeddings if len(shape) == 2), 0)
     found = [re.search(r"(?:resblocks|encoder\.layers)\.(\d+)\.", name) for name in inside]
     layers = 1 + max((int(match[1]) for match in found if match), default=-1)
     if family == "v2":

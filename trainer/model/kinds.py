@@ -87,7 +87,8 @@ def family_of_file(tensors: Tensors) -> Literal["v1", "v2"]:
 def family_of_unet(tensors: Tensors) -> Literal["v1", "v2"]:
     """1.x or 2.x by the U-Net alone: 768 or 1024 numbers a token; other widths by the kind of projections."""
     for name, tensor in tensors.items():
-        if name.endswith("attn2.to_k.weight") and tensor.shape[-1] in (768, 1024):
+        # A slice, since the shapes of a damaged file may have no sides at all.
+        if name.endswith("attn2.to_k.weight") and tensor.shape[-1:] in ((768,), (1024,)):
             return "v1" if tensor.shape[-1] == 768 else "v2"
     flat = [len(tensor.shape) == 2 for name, tensor in tensors.items() if name.endswith(".proj_in.weight")]
     return "v2" if flat and all(flat) else "v1"
