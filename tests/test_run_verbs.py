@@ -71,3 +71,10 @@ def test_run_without_a_state_is_not_resumed(held: Path, capsys: pytest.CaptureFi
     assert main(["resume", run.path.name, *there]) == 2
     told = capsys.readouterr().err
     assert "is queued" in told and "left no state to go on from" in told
+
+
+def test_folder_of_a_presets_name_is_no_preset(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a folder `demo` stands in the current folder, as in the program's own, the shipped preset is meant."""
+    monkeypatch.chdir(held)
+    assert (held / "demo").is_dir()
+    assert main(["queue", "--preset", "demo", "--home", str(held)]) == 0

@@ -187,7 +187,7 @@ def _values(line: Line) -> tuple[dict[str, Any], list[Problem]]:
         return dict(line.values), problems
     path = Path(str(line.own["preset"])).expanduser()
     shipped = ROOT / "presets" / f"{path.name}.json"
-    preset = load_preset(path if path.exists() else shipped, base=home_folder(line.own.get("home")))
+    preset = load_preset(path if path.is_file() else shipped, base=home_folder(line.own.get("home")))
     if isinstance(preset, list):
         return dict(line.values), problems + preset
     values = {**preset.values, **line.values}

@@ -13,10 +13,13 @@ from safetensors.torch import load_file
 
 from tests.training.conftest import Train, draw_pictures, of, same, wishing
 from tests.training.fitting import fixed_loss, one_picture
+from trainer.contract.config import ModelSection
 from trainer.contract.control import send
 from trainer.contract.events import EventReader, Finished, Phase, Planned, Saved, Started, Stepped, Warned
 from trainer.contract.identity import identity_of, read_identity
 from trainer.dataset.pixels import PictureUnreadable
+from trainer.model.load import load_networks
+from trainer.training import assemble
 from trainer.training.learner import Learner
 from trainer.training.outcome import Diverged, Refused
 from trainer.training.state import read_tensors
@@ -254,3 +257,18 @@ def test_metadata_tells_how_a_model_was_made(train: Train, tmp_path: Path) -> No
     assert words["modelspec.encoder_layer"] == "2" and words["modelspec.prediction_type"] == "epsilon"
     assert words["atelier.step"] == "3" and words["atelier.seed"] == "7" and words["atelier.images"] == "5"
     assert str(tmp_path) not in json.dumps(words)
+
+
+def test_small_networks_take_one_thread(tiny_v1: Path) -> None:
+    """On a processor the demo's networks are trained by one thread; larger ones, and cards, keep what they were given."""
+    networks = load_networks(ModelSection(pretrained_model_name_or_path=str(tiny_v1)))
+    before = torch.get_num_threads()
+    try:
+        for device, small, expected in (("cuda", True, 2), ("cpu", False, 2), ("cpu", True, 1)):
+            torch.set_num_threads(2)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(assemble, "SMALL", 10**9 if small else 1)
+                assemble.spare_threads(networks, torch.device(device))
+            assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
