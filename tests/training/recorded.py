@@ -125,6 +125,9 @@ class FedLearner:
         """In place of the tokenizer."""
         return self.of("input_ids")
 
+    def emphasis(self, captions: list[str]) -> None:
+        """No word was weighted in what was recorded."""
+
     def take(self, step: int) -> Taken:
         """Take a recorded step."""
         self._step = step

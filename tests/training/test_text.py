@@ -70,8 +70,8 @@ def test_words_in_brackets_weigh(networks: Networks) -> None:
     plain = Reader(networks.tokenizer)
     reader = Reader(networks.tokenizer, weighted=True)
     captions = ["a (sks:1.5) dog", "a dog"]
-    assert torch.equal(reader.ids(captions), plain.ids(["a sks dog", "a dog"])) and plain.weights(captions) is None
-    weights = reader.weights(captions)
+    assert torch.equal(reader.ids(captions), plain.ids(["a sks dog", "a dog"])) and plain.emphasis(captions) is None
+    weights = reader.emphasis(captions)
     assert weights is not None and weights.shape == (2, 77)
     expected = torch.ones(2, 77)
     expected[0, 2] = 1.5
@@ -88,7 +88,7 @@ def test_words_in_brackets_weigh(networks: Networks) -> None:
 def test_weights_follow_their_words_into_later_windows(networks: Networks) -> None:
     """The 80th word of a long caption has its weight at place 80 of the joined states; what is cut off has none."""
     caption = "dog " * 79 + "(cat:2)" + " dog" * 100
-    weights = Reader(networks.tokenizer, limit=150, weighted=True).weights([caption])
+    weights = Reader(networks.tokenizer, limit=150, weighted=True).emphasis([caption])
     assert weights is not None and weights.shape == (1, 152)
     assert weights.nonzero().shape[0] == 152 and (weights != 1).nonzero().tolist() == [[0, 80]]
 

@@ -143,7 +143,7 @@ class Learner:
         timesteps = self._dice.timesteps(epoch, batch.uses)
         t = send(timesteps)
         noisy = objective.schedule.add_noise(x0, noise.added, t)
-        weights = self._reader.weights(batch.captions)
+        weights = self._reader.emphasis(batch.captions)
         weights = None if weights is None else send(weights)
         predicted = self._denoiser(noisy, t, send(self._reader.ids(batch.captions)), weights)
         target = objective.schedule.target(objective.prediction, x0, noise.asked, t)

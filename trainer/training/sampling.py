@@ -88,7 +88,7 @@ class Sampler:
         latents = torch.randn((1, channels, height // 8, width // 8), generator=generator).to(device)
         with self._engine.autocast():
             words = [prompt.negative, prompt.text] if prompt.scale > 1 else [prompt.text]
-            ids, weights = self._reader.ids(words).to(device), self._reader.weights(words)
+            ids, weights = self._reader.ids(words).to(device), self._reader.emphasis(words)
             states = text_states(self._networks.text_encoder, ids, self._drawing.clip_skip)
             states = weighed(states, None if weights is None else weights.to(device))
         walk = walk_from_noise(prompt.steps, self._drawing.zero_terminal_snr)

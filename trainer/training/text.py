@@ -34,7 +34,7 @@ class Reader:
             return torch.tensor(rows, dtype=torch.long)
         return torch.tensor(self._tokenizer.encode(captions, pad_to_longest=self._pad_to_longest), dtype=torch.long)
 
-    def weights(self, captions: Sequence[str]) -> Tensor | None:
+    def emphasis(self, captions: Sequence[str]) -> Tensor | None:
         """What the hidden states of each caption count, fp32 [B, 75 n + 2] on the CPU; None where all count the same.
 
         Start, end and padding count 1. The mean of the states is not restored, as in the descendants of the ancestor.
