@@ -61,6 +61,16 @@ BROKEN: dict[str, dict[str, object]] = {
     "masks_missing": {"masked_loss": True},
     "masks_unused": {"conditioning_data_dir": "/masks"},
     "two_masks": {"masked_loss": True, "conditioning_data_dir": "/masks", "alpha_mask": True},
+    "two_optimizers": {"use_8bit_adam": True, "optimizer_type": "Lion"},
+    "rate_not_one": {"optimizer_type": "Prodigy"},
+    "rate_of_one": {"learning_rate": 1.0},
+    "two_rates": {"optimizer_type": "Prodigy", "learning_rate": 1.0, "learning_rate_te": 0.5},
+    "text_encoder_rate_zero": {"learning_rate_te": 0},
+    "text_encoder_rate_unused": {"learning_rate_te": 1e-6, "unetonly": True},
+    "relative_step": {"optimizer_type": "Adafactor", "optimizer_args": "relative_step=True"},
+    "warmup_init_alone": {"optimizer_type": "Adafactor", "optimizer_args": "warmup_init=True"},
+    "cycles_unused": {"lr_scheduler_num_cycles": 2},
+    "power_unused": {"lr_scheduler_power": 2},
     "huber_scale_by_noise": {"loss_type": "huber", "huber_scale": 2},
 }
 

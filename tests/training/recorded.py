@@ -84,7 +84,7 @@ class FedLearner:
         networks_by_name = {"unet": networks.unet, "text_encoder": networks.text_encoder}
         self.learner = Learner(
             Denoiser(networks.unet, networks.text_encoder, clip_skip),
-            make_optimizer(networks_by_name, eight_bit=False),
+            make_optimizer(networks_by_name),
             engine,
             self,
             self,

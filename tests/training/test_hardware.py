@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trainer.contract.config import TrainingConfig
+from trainer.contract.optimizers import OPTIMIZERS
 from trainer.contract.problems import Problem
 from trainer.training.hardware import check_hardware, default_device, device_name, memory_gib, total_memory_gib
 
@@ -46,6 +47,18 @@ def test_eight_bit_is_tried() -> None:
     assert found(use_8bit_adam=True) == [] and found(optimizer_type="AdamW8bit") == []
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_runs_here(name: str) -> None:
+    """With the pinned packages there is nothing to say about any of them."""
+    assert found(optimizer_type=name, optimizer_args="weight_decay=0.02") == []
+
+
+def test_argument_that_the_package_refuses_is_named() -> None:
+    """A value that only the constructor can judge is found before anything is loaded, in the package's own words."""
+    (problem,) = found(optimizer_type="Prodigy", optimizer_args="betas=0.9,1.5")
+    assert "1.5" in problem.message and problem.mends[0].values["optimizer_args"] is None
+
+
 def broken_package() -> types.ModuleType:
     """A bitsandbytes whose optimizer cannot be made."""
 
@@ -63,7 +76,7 @@ def test_broken_eight_bit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     (problem,) = found(use_8bit_adam=True)
     assert problem.code == "machine.bitsandbytes_broken" and "CUDA Setup failed" in problem.message
     assert "long advice" not in problem.message
-    assert problem.mends[0].values == {"use_8bit_adam": False, "optimizer_type": "AdamW"}
+    assert problem.mends[0].values == {"use_8bit_adam": False, "optimizer_type": "AdamW", "optimizer_args": None}
 
 
 def test_missing_eight_bit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +85,7 @@ def test_missing_eight_bit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise ImportError("No module named 'bitsandbytes'")
 
-    monkeypatch.setattr("trainer.training.hardware.bitsandbytes", missing)
+    monkeypatch.setattr("trainer.training.optimizer.bitsandbytes", missing)
     assert [problem.code for problem in found(use_8bit_adam=True)] == ["machine.bitsandbytes_missing"]
 
 

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
+from diffusers.optimization import get_scheduler
 
 from tests.training.conftest import FIXTURES
 from trainer.contract.config import RateSection
-from trainer.contract.schedule import curve, rate_at, warmup_steps
+from trainer.contract.schedule import curve, rate_at, text_encoder_rate_at, warmup_steps
 
 RECORDED = [case for case in json.loads((FIXTURES / "lr.json").read_text())["cases"] if isinstance(case["v15"], list)]
 SCHEDULES = ["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
@@ -25,6 +27,29 @@ def test_rate_is_the_recorded_one(case: dict) -> None:
     section = rate_section(case["lr_scheduler"], case["learning_rate"], case["lr_warmup_steps"])
     ours = [rate_at(section, step, case["max_train_steps"]) for step in range(len(case["v15"]))]
     assert ours == pytest.approx(case["v15"], rel=1e-12, abs=1e-20)
+
+
+@pytest.mark.parametrize("cycles", [1, 3])
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "constant"])
+def test_rate_is_that_of_diffusers(name: str, power: float, cycles: int) -> None:
+    """Every schedule with a warm-up, cycles and a power is diffusers' own of that name, at each of 100 steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    theirs = get_scheduler(name, optimizer, num_warmup_steps=7, num_training_steps=100, num_cycles=cycles, power=power)
+    values = {"lr_scheduler": name, "lr_scheduler_num_cycles": cycles, "lr_scheduler_power": power}
+    section = RateSection(learning_rate=1e-3, lr_warmup_steps=7, **values)
+    for step in range(101):
+        assert rate_at(section, step, 100) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9, abs=1e-15), step
+        optimizer.step()
+        theirs.step()
+
+
+def test_text_encoder_follows_the_same_schedule() -> None:
+    """Its own rate is moved by the same factor; without one it has the other's."""
+    section = RateSection(learning_rate=1e-3, learning_rate_te=1e-4, lr_scheduler="cosine", lr_warmup_steps=5)
+    for step in range(60):
+        assert text_encoder_rate_at(section, step, 50) == pytest.approx(rate_at(section, step, 50) / 10)
+    assert text_encoder_rate_at(RateSection(learning_rate=1e-3), 3, 9) == 1e-3
 
 
 def test_constant_warms_up() -> None:

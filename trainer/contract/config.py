@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from trainer.contract.loss import LossSection
 from trainer.contract.options import Option, Shown, options_of
+from trainer.contract.rate import RateSection
 from trainer.contract.saves import SaveSection
 from trainer.contract.section import Section
 from trainer.contract.validation import ValidationSection
@@ -244,58 +245,6 @@ class LengthSection(Section):
 
     seed: Annotated[int | None, Field(ge=0, le=2**32 - 1), Shown("Seed")] = None
     """The same seed on the same machine gives the same run. Without one, a new one is drawn and noted in the run."""
-
-
-class RateSection(Section):
-    """Optimizer and learning rate."""
-
-    title: ClassVar[str] = "Learning rate"
-
-    learning_rate: Annotated[float, Field(gt=0, le=1), Shown("Learning rate", basic=True)] = 2e-6
-    """How far each step moves. Too high forgets, too low learns nothing."""
-
-    lr_scheduler: Annotated[
-        Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"],
-        Shown(
-            "Schedule",
-            basic=True,
-            words={
-                "constant": "Constant",
-                "constant_with_warmup": "Constant with warm-up",
-                "linear": "Linear",
-                "cosine": "Cosine",
-                "cosine_with_restarts": "Cosine with restarts",
-                "polynomial": "Polynomial",
-            },
-        ),
-    ] = "constant"
-    """How the learning rate moves over the run."""
-
-    lr_warmup_steps: Annotated[float, Field(ge=0, le=100_000_000), Shown("Warm-up", basic=True, unit="steps")] = 0
-    """Steps over which the rate rises from zero; below 1 it is a share of all steps."""
-
-    optimizer_type: Annotated[
-        Literal["AdamW", "AdamW8bit"], Shown("Optimizer", words={"AdamW8bit": "AdamW, 8-bit"})
-    ] = "AdamW"
-    """What moves the weights. The 8-bit one needs a quarter of the memory for its state."""
-
-    use_8bit_adam: Annotated[bool, Shown("8-bit Adam")] = False
-    """The older name for the 8-bit AdamW."""
-
-    max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000), Shown("Clip gradients at")] = 1.0
-    """Longer gradients are shortened to this length; 0 leaves them as they are."""
-
-    @field_validator("lr_warmup_steps")
-    @classmethod
-    def _whole_above_one(cls, value: float) -> float:
-        if value >= 1 and value != int(value):
-            raise ValueError("write a whole number of steps, or a share below 1")
-        return value
-
-    @property
-    def eight_bit(self) -> bool:
-        """Whether the optimizer keeps its state in 8 bits, by either name."""
-        return self.use_8bit_adam or self.optimizer_type == "AdamW8bit"
 
 
 class NetworkSection(Section):

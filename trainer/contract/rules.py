@@ -8,6 +8,7 @@ from trainer.contract.config import TrainingConfig
 from trainer.contract.loss_rules import LOSS_RULES
 from trainer.contract.problems import Mend, Problem
 from trainer.contract.prompts import parse_prompts
+from trainer.contract.rate_rules import RATE_RULES
 from trainer.contract.rule import Rule
 from trainer.contract.save_rules import SAVE_RULES
 
@@ -271,6 +272,7 @@ RULES: tuple[Rule, ...] = (
         mends=(("Hold a tenth out", {"validation_split": 0.1}), ("Do not measure", {"validate_every_n_steps": None})),
         severity="warning",
     ),
+    *RATE_RULES,
     *SAVE_RULES,
     *LOSS_RULES,
 )

@@ -6,7 +6,7 @@ Steps are optimizer steps from 0, whatever the number of processes or of gathere
 
 import math
 
-from trainer.contract.config import RateSection
+from trainer.contract.rate import RateSection
 
 POLYNOMIAL_END = 1e-7
 """The rate at which `polynomial` ends, as in diffusers' schedule of that name."""
@@ -21,6 +21,12 @@ def warmup_steps(rate: RateSection, total_steps: int) -> int:
     return int(rate.lr_warmup_steps)
 
 
+def text_encoder_rate_at(rate: RateSection, step: int, total_steps: int) -> float:
+    """The same for the text encoder, by its own rate where one is given."""
+    own = rate.learning_rate if rate.learning_rate_te is None else rate.learning_rate_te
+    return rate_at(rate.model_copy(update={"learning_rate": own}), step, total_steps)
+
+
 def rate_at(rate: RateSection, step: int, total_steps: int) -> float:
     """The learning rate that optimizer step `step` (from 0) uses.
 
@@ -33,7 +39,9 @@ def rate_at(rate: RateSection, step: int, total_steps: int) -> float:
     done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
     if rate.lr_scheduler == "polynomial":
         end = min(POLYNOMIAL_END, rate.learning_rate)
-        return (rate.learning_rate - end) * (1 - done) + end
+        return (rate.learning_rate - end) * (1 - done) ** rate.lr_scheduler_power + end
+    if rate.lr_scheduler == "cosine_with_restarts" and done < 1:
+        done = rate.lr_scheduler_num_cycles * done % 1.0
     return rate.learning_rate * _share(rate.lr_scheduler, done)
 
 
@@ -51,6 +59,6 @@ def _share(name: str, done: float) -> float:
     if name == "linear":
         return 1.0 - done
     if name in ("cosine", "cosine_with_restarts"):
-        # One cycle of restarts is the plain cosine.
+        # Each cycle of restarts is a plain cosine.
         return 0.5 * (1.0 + math.cos(math.pi * done))
     raise AssertionError(f"the schedule {name} has no formula")

@@ -89,7 +89,7 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
         doubt_prediction(networks, around.events)
     denoiser = Denoiser(networks.unet, networks.text_encoder, config.networks.clip_skip)
     both = {"unet": networks.unet, "text_encoder": networks.text_encoder}
-    optimizer = make_optimizer(both, config.rate.eight_bit)
+    optimizer = make_optimizer(both, config.rate.optimizer, config.rate.arguments)
     average = make_average(trained, ema, tensors, start) if config.networks.use_ema and engine.main else None
     objective = Objective(networks.prediction, config.loss, engine.device)
     aim = Aim(objective, config.length.prior_loss_weight, around.seed, config.rate.max_grad_norm)

@@ -11,9 +11,11 @@ import psutil
 import torch
 
 from trainer.contract.config import TrainingConfig
+from trainer.contract.optimizers import OPTIMIZERS
 from trainer.contract.problems import Mend, Problem
+from trainer.contract.rate import RateSection
 from trainer.model.attention import attend_with_xformers
-from trainer.training.optimizer import bitsandbytes
+from trainer.training.optimizer import make_optimizer, set_rates
 
 GIB = 2**30
 
@@ -23,7 +25,11 @@ def check_hardware(config: TrainingConfig) -> list[Problem]:
     device = default_device()
     return [
         *_precision_problems(config, device),
-        *(_eight_bit_problems(device) if config.rate.eight_bit else []),
+        *(
+            _optimizer_problems(config.rate, device)
+            if config.rate.optimizer != "AdamW" or config.rate.arguments
+            else []
+        ),
         *_xformers_problems(config, device),
     ]
 
@@ -73,30 +79,32 @@ def _precision_problems(config: TrainingConfig, device: torch.device) -> list[Pr
     return []
 
 
-def _eight_bit_problems(device: torch.device) -> list[Problem]:
-    """One real step of the 8-bit optimizer on a small tensor: an import alone proves nothing."""
-    mend = Mend("Use plain AdamW", {"use_8bit_adam": False, "optimizer_type": "AdamW"})
-    fields = ("use_8bit_adam", "optimizer_type")
+def _optimizer_problems(rate: RateSection, device: torch.device) -> list[Problem]:
+    """One real step of the optimizer on a small tensor: an import alone proves nothing."""
+    name, package = rate.optimizer, OPTIMIZERS[rate.optimizer].package
+    mend = Mend("Use plain AdamW", {"use_8bit_adam": False, "optimizer_type": "AdamW", "optimizer_args": None})
+    fields = ("use_8bit_adam", "optimizer_type", "optimizer_args")
     try:
-        # The package prints advice of its own when it fails; ours is the one to read.
+        # Packages print advice of their own when they fail; ours is the one to read.
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            weight = torch.nn.Parameter(torch.ones(8192, device=device))
-            optimizer = bitsandbytes().optim.AdamW8bit([weight], lr=0.1)
-            weight.sum().backward()
+            network = torch.nn.ParameterList([torch.ones(64, 128, device=device)])
+            optimizer = make_optimizer({"unet": network}, name, rate.arguments)
+            set_rates(optimizer, {"unet": 0.1})
+            network[0].sum().backward()
             optimizer.step()
-            works = bool((weight < 1).all())
+            works = bool((network[0] < 1).all())
     except ImportError:
-        message = "The 8-bit optimizer needs bitsandbytes, which is not installed. Install it, or use plain AdamW."
-        return [Problem("machine.bitsandbytes_missing", message, fields, mends=(mend,))]
+        message = f"{name} needs the package {package}, which is not installed. Install it, or use plain AdamW."
+        return [Problem(f"machine.{package}_missing", message, fields, mends=(mend,))]
     except Exception as reason:
         message = (
-            f"The 8-bit optimizer does not run on this machine ({_short(reason)}). "
-            "Use plain AdamW, or mend the installation of bitsandbytes."
+            f"{name} does not run on this machine as it is set ({_short(reason)}). "
+            f"Use plain AdamW, look at its arguments, or mend the installation of {package}."
         )
-        return [Problem("machine.bitsandbytes_broken", message, fields, mends=(mend,))]
+        return [Problem(f"machine.{package}_broken", message, fields, mends=(mend,))]
     if not works:
-        message = "The 8-bit optimizer runs on this machine but moves no weights. Use plain AdamW."
-        return [Problem("machine.bitsandbytes_broken", message, fields, mends=(mend,))]
+        message = f"{name} runs on this machine but moves no weights. Use plain AdamW."
+        return [Problem(f"machine.{package}_broken", message, fields, mends=(mend,))]
     return []
 
 

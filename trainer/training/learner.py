@@ -1,4 +1,4 @@
-"""One optimizer step: forward and backward over a group of batches, clipping, AdamW.
+"""One optimizer step: forward and backward over a group of batches, clipping, the optimizer.
 
 A group comes in; the weights move, or stay as they are where loss or gradients are no numbers; what it was like goes
 out as a `Taken`, whose figures may still be on their way from the device.
@@ -19,7 +19,7 @@ from trainer.training.feed import Batch, Group
 from trainer.training.latents import LatentSource
 from trainer.training.noise import Dice
 from trainer.training.objective import Objective, batch_loss
-from trainer.training.optimizer import drop_group, skips_on_device, weights_of
+from trainer.training.optimizer import drop_group, set_rates, skips_on_device, weights_of
 from trainer.training.text import Reader
 
 SMALLEST_SCALE = 1.0
@@ -79,11 +79,10 @@ class Learner:
         self._aim = aim
         self._dice = Dice(aim.objective.loss, aim.seed, engine.send)
 
-    def set_rate(self, rate: float) -> dict[str, float]:
-        """Set the learning rate of the next step; returns it by group."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return {group["name"]: rate for group in self.optimizer.param_groups}
+    def set_rate(self, rate: float, text_encoder: float | None = None) -> dict[str, float]:
+        """Set the learning rates of the next step, one for both networks or two; returns what it uses, by group."""
+        rates = {"unet": rate, "text_encoder": rate if text_encoder is None else text_encoder}
+        return set_rates(self.optimizer, rates)
 
     def freeze_text_encoder(self) -> None:
         """From the next step on the text encoder stays as it is: no gradients, no optimizer state, no weight decay."""

@@ -13,7 +13,7 @@ from trainer.contract.config import RateSection, SampleSection
 from trainer.contract.control import Wish
 from trainer.contract.events import Phase, Result
 from trainer.contract.saves import SaveSection
-from trainer.contract.schedule import rate_at
+from trainer.contract.schedule import rate_at, text_encoder_rate_at
 from trainer.contract.validation import ValidationSection
 from trainer.dataset.plan import Plan
 from trainer.training.ema import Average
@@ -84,7 +84,8 @@ def learn(training: Training) -> Result:
 
     late: set[Wish] = set()
     for group in training.feed.groups(step):
-        rates = training.learner.set_rate(rate_at(training.asked.rate, step, plan.total_steps))
+        when = (training.asked.rate, step, plan.total_steps)
+        rates = training.learner.set_rate(rate_at(*when), text_encoder_rate_at(*when))
         taken = training.learner.learn(group, training.wishes.flags())
         step += 1  # The one line that counts steps.
 

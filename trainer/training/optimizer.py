@@ -1,35 +1,71 @@
-"""AdamW for the networks that are trained, in groups named "unet" and "text_encoder"; plain or with 8-bit state.
+"""The optimizer of the networks that are trained, in groups named "unet" and "text_encoder", from its own package.
 
-Hyper-parameters are the ancestor's: betas 0.9 and 0.999, eps 1e-8, weight decay 0.01 on every weight.
+AdamW's hyper-parameters are the ancestor's: betas 0.9 and 0.999, eps 1e-8, weight decay 0.01 on every weight.
 """
 
 import importlib
 import sys
 import types
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-BETAS = (0.9, 0.999)
-EPS = 1e-8
-WEIGHT_DECAY = 0.01
+from trainer.contract.optimizers import OPTIMIZERS
+
+START_RATE = 1.0
+"""What stands in the groups until the loop sets the rate, before each step; some packages refuse 0."""
 
 
-def make_optimizer(networks: Mapping[str, nn.Module], eight_bit: bool) -> torch.optim.Optimizer:
-    """One group for each network, holding the weights that take gradients; a network without any gets no group."""
+def make_optimizer(
+    networks: Mapping[str, nn.Module], name: str = "AdamW", arguments: Mapping[str, Any] | None = None
+) -> torch.optim.Optimizer:
+    """One group for each network, holding the weights that take gradients; a network without any gets no group.
+
+    `arguments` go to the constructor of the optimizer called `name`, over the defaults of its package and ours.
+    Raises ImportError where its package is missing, and what the constructor raises.
+    """
     groups = [
-        {"params": parameters, "name": name}
-        for name, network in networks.items()
+        {"params": parameters, "name": part}
+        for part, network in networks.items()
         if (parameters := [weight for weight in network.parameters() if weight.requires_grad])
     ]
     assert groups, "a run trains at least one network: the rules say so before"
-    # The rate stands in the groups from the first step on: the loop sets it before each step.
-    settings = {"lr": 0.0, "betas": BETAS, "eps": EPS, "weight_decay": WEIGHT_DECAY}
-    if eight_bit:
-        return bitsandbytes().optim.AdamW8bit(groups, **settings)
-    # Fused: 1,000 small tensors in one call, and a step whose gradients are no numbers is left out on the device.
-    return torch.optim.AdamW(groups, fused=True, **settings)
+    settings = {"lr": START_RATE} | dict(OPTIMIZERS[name].defaults) | dict(arguments or {})
+    if name == "AdamW":
+        # Fused: 1,000 small tensors in one call, and a step whose gradients are no numbers is left out on the device.
+        settings["fused"] = True
+    if settings.get("relative_step"):
+        settings["lr"] = None
+    return optimizer_class(name)(groups, **settings)
+
+
+def optimizer_class(name: str) -> Any:
+    """The class of that name in its own package, imported only now. Raises ImportError where it is missing."""
+    package = OPTIMIZERS[name].package
+    if package == "torch":
+        return torch.optim.AdamW
+    if package == "bitsandbytes":
+        return getattr(bitsandbytes().optim, name)
+    modules = {"transformers": "transformers.optimization", "lion-pytorch": "lion_pytorch"}
+    return getattr(importlib.import_module(modules.get(package, package)), name)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float]) -> dict[str, float]:
+    """Set the learning rates of the next step by group; returns the rates that this step really uses.
+
+    Prodigy and D-Adaptation use d times the rate, with the d that they have found so far; Adafactor with relative
+    steps (Shazeer and Stern 2018, section 7) uses its own and passes over ours.
+    """
+    told = {}
+    for group in optimizer.param_groups:
+        group["lr"] = rates[group["name"]]
+        told[group["name"]] = group["lr"] * group.get("d", 1.0)
+        if group.get("relative_step"):
+            step = 1 + optimizer.state.get(group["params"][0], {}).get("step", 0)
+            told[group["name"]] = min(1e-6 * step if group["warmup_init"] else 1e-2, step**-0.5)
+    return told
 
 
 def skips_on_device(optimizer: torch.optim.Optimizer) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from trainer.contract.config import OPTIONS, ImageSection, TrainingConfig
+from trainer.contract.optimizers import meant_by
 from trainer.contract.problems import Mend, Problem
 from trainer.dataset.batches import Batches
 from trainer.dataset.captions import Entry
@@ -97,10 +98,11 @@ def check_resume(
             "(processes times gathered batches). Make them the same."
         )
         problems.append(Problem("disk.resume_batches", message, ("gradient_accumulation_steps", "resume")))
-    was_eight_bit = bool(record.options.get("use_8bit_adam")) or record.options.get("optimizer_type") == "AdamW8bit"
-    if was_eight_bit != config.rate.eight_bit:
-        message = f"The state belongs to the {'8-bit' if was_eight_bit else 'plain'} AdamW. Choose the same optimizer."
-        values = {"optimizer_type": "AdamW8bit" if was_eight_bit else "AdamW", "use_8bit_adam": was_eight_bit}
+    before = meant_by(record.options.get("optimizer_type", "AdamW"), bool(record.options.get("use_8bit_adam")))
+    if before != config.rate.optimizer:
+        message = f"The state belongs to {before}, and {config.rate.optimizer} is chosen. Choose the same optimizer."
+        values = {"optimizer_type": before, "use_8bit_adam": False}
+        values["optimizer_args"] = record.options.get("optimizer_args")
         problems.append(
             Problem("disk.resume_optimizer", message, ("optimizer_type", "resume"), mends=(Mend("Use it", values),))
         )

@@ -24,7 +24,7 @@ def train_job(job: Job, run: Path) -> Result:
     # Late: importing the libraries takes seconds, and bitsandbytes must be hidden from them before.
     from trainer.training.optimizer import hide_bitsandbytes  # noqa: PLC0415
 
-    if not job.config.rate.eight_bit:
+    if not job.config.rate.needs_bitsandbytes:
         hide_bitsandbytes()
 
     from trainer.training.session import train_session  # noqa: PLC0415

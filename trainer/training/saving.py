@@ -143,5 +143,5 @@ def training_record(config: TrainingConfig, plan: Plan, seed: int) -> Mapping[st
     flat = config.flat()
     record |= {f"atelier.{name}": flat[name] for name in named if flat[name] is not None}
     record |= {f"atelier.{name}": value for name, value in config.loss.model_dump(exclude_defaults=True).items()}
-    record["atelier.optimizer"] = "AdamW8bit" if config.rate.eight_bit else "AdamW"
+    record["atelier.optimizer"] = config.rate.optimizer
     return {name: str(value) for name, value in record.items()}
