@@ -138,7 +138,9 @@ def section(result: dict[str, Any]) -> str:
             f"{on['processor']}, {on['cores']} cores, {on['memory_gb']} GB, {on['system']}; Python {on['python']}, "
             f"torch {on['torch']} with {on['threads']} threads, diffusers {on['diffusers']}. The cores were shared "
             f"with other work: load {on['load_before'][0]} before the start. "
-            f"`python -m benchmarks.latent_cache --images {number} --side {result['side']} --repeat {len(seconds['plain'])}`, {result['date']}; raw figures in benchmarks/results/latent_cache.json. Not measured on a card.",
+            f"`python -m benchmarks.latent_cache --images {number} --side {result['side']} "
+            f"--repeat {len(seconds['plain'])}`, "
+            f"{result['date']}; raw figures in benchmarks/results/latent_cache.json. Not measured on a card.",
         ]
     )
 
