@@ -95,13 +95,7 @@ class Console:
                 self._say(f"look at this: {event.message}")
             case Finished():
                 self._close_bar()
-                words = {
-                    "completed": "all steps done",
-                    "stopped": "stopped as asked",
-                    "paused": "paused",
-                    "failed": "ended by itself",
-                }
-                self._say(f"{words[event.result]} at step {event.step:,}. {event.message}".rstrip())
+                self._say(f"{_ENDINGS[event.result]} at step {event.step:,}. {event.message}".rstrip())
 
     def _step(self, event: Stepped) -> None:
         loss = "not finite" if event.loss is None else f"{event.loss:.4f}"

@@ -31,8 +31,6 @@ from trainer.dataset.wording import NAMES_SHOWN, counted, listed, shown
 ENLARGED_TOO_MUCH = 1.5
 """From this factor on an image is called small: enlarging invents detail that the model then learns as blur."""
 
-"""What fits into the text encoder's 77 places beside the start and the end token."""
-
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -34,7 +34,8 @@ SCALE = 0.18215
 """What the U-Nets of 1.x and 2.x were trained with; a VAE's own config may say otherwise and is not asked."""
 
 PIXELS_AT_ONCE = 4 * 512 * 512
-"""How much is encoded in one go for the cache; encoding more at once gains little and needs memory."""
+"""How much a card encodes in one go for the cache; more at once gains little and needs memory. A CPU takes one image
+at a time: at 256 pixels that was a tenth faster than twelve at once (0.40 images a second, not 0.37) on two cores."""
 
 READERS = 4
 TELL_EVERY_S = 0.2
@@ -185,7 +186,7 @@ def cache_latents(
     store = seen.store
     kept = _kept_before(where, engine, store)
     new = [cut for cut in cuts if cut not in kept]
-    batches = list(_batches(new))
+    batches = list(_batches(new, 0 if engine.device.type == "cpu" else PIXELS_AT_ONCE))
     own = batches[engine.rank :: engine.processes]
     done, told = len(kept), 0.0
     seen.progress(done, len(cuts))
@@ -245,11 +246,11 @@ def _keep(
     return store
 
 
-def _batches(cuts: Sequence[Cut]) -> Iterator[list[Cut]]:
-    """Cuts of one bucket together, as many as `PIXELS_AT_ONCE` allows."""
+def _batches(cuts: Sequence[Cut], pixels: int) -> Iterator[list[Cut]]:
+    """Cuts of one bucket together, one at least and as many as have so many pixels."""
     batch: list[Cut] = []
     for cut in cuts:
-        full = len(batch) >= max(1, PIXELS_AT_ONCE // (cut.bucket[0] * cut.bucket[1]))
+        full = len(batch) >= max(1, pixels // (cut.bucket[0] * cut.bucket[1]))
         if batch and (full or batch[0].bucket != cut.bucket):
             yield batch
             batch = []
