@@ -1,10 +1,9 @@
-"""The cards of a run's page below its head, as HTML: ending, checkpoints, warnings, settings, samples, log.
+"""The cards of a run's page below its head, as HTML: checkpoints, warnings, settings, samples, log.
 
 Comes in: a `RunOnPage`, and for the settings its job. Goes out: HTML with every text from outside escaped; an empty
 text where a card has nothing to say.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,18 +14,17 @@ from gui.figures import clock, count, counted, duration, size
 from gui.form import written
 from gui.marks import card_title, mark, message
 from gui.monitor import RunView
-from gui.run_on_page import RunOnPage, can_go_on, epoch_of, exists
+from gui.run_on_page import RunOnPage, epoch_of
 from gui.thumbnails import thumbnail_url
 from trainer.contract.config import DEFAULTS, OPTIONS
 from trainer.contract.events import Sampled, Saved
+from trainer.contract.job import read_options
+from trainer.runs.following import exists
 
 LOG_BYTES = 64 * 1024
 """The end of log.txt that is read: some 600 lines."""
 
 LINES_SHOWN = 400
-LAST_LINES = 12
-"""Lines of the log that stand in the card of a run that ended by itself."""
-
 COLUMNS = 5
 """Samples side by side: step 0 and four others fit at 1280."""
 
@@ -39,31 +37,6 @@ _PLAIN = ("train_data_dir", "pretrained_model_name_or_path", "output_name", "out
 def card(title: str, body: str, aside: str = "", look: str = "") -> str:
     """A card of a template; `body` is HTML."""
     return f'<section class="at-card at-inner-card {look}">{card_title(title, aside)}{body}</section>'
-
-
-def ending(shown: RunOnPage) -> str:
-    """Why a run ended by itself, what is safe, and the last lines of its log; empty for all others."""
-    status = shown.status
-    if status.state not in ("crashed", "lost"):
-        return ""
-    safe = _safe(shown)
-    lines = log_lines(shown.run.log_file)[-LAST_LINES:]
-    told = "\n".join(lines) if lines else "The log is empty."
-    return (
-        f'<section class="at-card at-inner-card at-ending at-ending-{status.state}"><h2>{escape(status.detail)}</h2>'
-        f'{safe}<h3>The last lines of the log</h3><pre class="at-log">{escape(told)}</pre></section>'
-    )
-
-
-def _safe(shown: RunOnPage) -> str:
-    state = can_go_on(shown)
-    if state:
-        step = count(state.step)
-        return message("good", f"Nothing before step {step} is lost.", "Its state is whole; Go on starts from there.")
-    saved = shown.last_save
-    if saved and exists(saved.path):
-        return message("good", f"The save of step {count(saved.step)} is whole.", "It can be used as a model.")
-    return message("info", "Nothing had been saved yet.") if shown.view.step else ""
 
 
 def checkpoints(shown: RunOnPage) -> str:
@@ -156,11 +129,7 @@ def job_options(job_file: Path) -> dict[str, object] | None:
 def _job_options(job_file: Path, modified: int) -> dict[str, object] | None:
     """`modified` only tells the cache when the file is another one."""
     del modified
-    try:
-        options = json.loads(job_file.read_bytes())["options"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return options if isinstance(options, dict) else None
+    return read_options(job_file)
 
 
 def _data(folder: object, images: int | None) -> str:

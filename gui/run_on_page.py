@@ -5,11 +5,11 @@ Comes in: a run folder's files. Goes out: a `RunOnPage` and the facts that sever
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from gui.monitor import RunView
 from trainer.contract.events import Saved
 from trainer.runs.folder import RunFolder
+from trainer.runs.following import newest_state
 from trainer.runs.status import Status
 
 
@@ -82,12 +82,4 @@ def can_go_on(shown: RunOnPage) -> Saved | None:
     """The newest state on disk from which an ended run can go on, or None."""
     if shown.status.state not in ("stopped", "crashed", "lost"):
         return None
-    return next((s for s in reversed(shown.view.saves) if s.kind == "state" and exists(s.path)), None)
-
-
-def exists(path: str) -> bool:
-    """Whether there is something at a path that an event names."""
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False
+    return newest_state(shown.view.saves)

@@ -28,7 +28,7 @@ def print_problems(problems: Sequence[Problem]) -> None:
         mark = "to mend: " if problem.severity == "error" else "look at: "
         print(f"{mark}{problem.message}{boxes}", file=sys.stderr)
         for mend in problem.mends:
-            print(f"    {mend.label}: {_as_flags(mend.values)}".rstrip(": "), file=sys.stderr)
+            print(f"    {mend.label}: {as_flags(mend.values)}".rstrip(": "), file=sys.stderr)
 
 
 def print_json(data: Any) -> None:
@@ -36,5 +36,6 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
-def _as_flags(values: Any) -> str:
+def as_flags(values: Any) -> str:
+    """Option values as they are typed on a command line."""
     return " ".join(f"--{name} {'none' if value is None else value}" for name, value in values.items())

@@ -5,16 +5,18 @@ Comes in: the words behind the verb. Goes out: an exit code, text on the termina
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainer.answers import print_json, refuse
+from trainer.answers import as_flags, print_json, refuse
 from trainer.contract.cli import Line, parse_line
 from trainer.contract.control import send
-from trainer.contract.events import EventReader, Saved
-from trainer.contract.job import Job, make_job, read_job
+from trainer.contract.job import Job
 from trainer.contract.problems import Problem, errors_of
+from trainer.runs.crash import diagnose
 from trainer.runs.folder import RunFolder, list_runs, new_run
+from trainer.runs.following import begins_anew, job_after, state_of
 from trainer.runs.order import held_by
 from trainer.runs.queue import move, queued_runs
 from trainer.runs.runner import continue_run, go_on_with_queue, start_run, stop_run
@@ -95,16 +97,24 @@ def runs(argv: Sequence[str]) -> int:
 
 
 def show(argv: Sequence[str]) -> int:
-    """How one run stands."""
+    """How one run stands, and of one that ended by itself why, and what may mend it."""
     line = parse_line(argv, _HERE)
     run = _named_run(line, line.words)
     if isinstance(run, list):
         return refuse(run, line)
+    crash = diagnose(run, status_of(run))
     if line.own.get("json"):
-        print_json(_standing(run))
-    else:
-        for name, value in _standing(run).items():
-            print(f"{name:<8} {value}")
+        print_json(_standing(run) | ({"crash": asdict(crash)} if crash else {}))
+        return 0
+    for name, value in _standing(run).items():
+        print(f"{name:<8} {value}")
+    if crash is not None:
+        print(f"\n{crash.title}. {crash.about}")
+        if crash.evidence:
+            print(f"  {crash.evidence}")
+        for way in crash.ways:
+            verb = "train anew with" if begins_anew(way.values) else f"resume {run.path.name}"
+            print(f"{way.title}: {way.about}\n  {verb} {as_flags(way.values)}".rstrip())
     return 0
 
 
@@ -149,27 +159,18 @@ def resume(argv: Sequence[str]) -> int:
     if status.state == "paused" and not line.values:
         continue_run(run)
         return follow(run)
-    state = newest_state(run)
+    state = state_of(run)
     if not (status.is_over or status.state == "paused") or state is None:
         why = (
             f"is {status.state}" if status.state in ("queued", "running", "stopping") else "left no state to go on from"
         )
         return refuse([Problem("value.run", f"{run.path.name} {why}.")], line)
-    before = read_job(run.job_file)
-    values = {} if isinstance(before, list) else before.config.changed()
-    job = before if isinstance(before, list) else make_job({**values, **line.values, "resume": str(state)})
+    job = job_after(run, line.values, state)
     if not isinstance(job, Job):
         return refuse(job, line)
     following = new_run(home_folder(line.own.get("home")) / "runs", job)
     start_run(following)
     return follow(following)
-
-
-def newest_state(run: RunFolder) -> Path | None:
-    """The folder of the newest state that this run wrote and that is still there."""
-    saves = [event for event in EventReader(run.events_file).read() if isinstance(event, Saved)]
-    states = (Path(saved.path) for saved in reversed(saves) if saved.kind == "state")
-    return next((state for state in states if state.is_dir()), None)
 
 
 def _named_run(line: Line, names: Sequence[str]) -> RunFolder | list[Problem]:

@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from gui import run_cards, run_head
+from gui.crash_card import crash_card
 from gui.figures import count, loss_text, rate_text
 from gui.marks import STATE_WORDS, card_title, mark
 from gui.monitor import SMOOTHING, Curve
@@ -23,6 +24,9 @@ ACT_SCRIPT = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-act]');
   if (button) trigger('click', {...button.dataset});
+  const copy = event.target.closest('[data-copy]');
+  if (copy) navigator.clipboard.writeText(element.querySelector(copy.dataset.copy).textContent)
+    .then(() => { copy.textContent = copy.dataset.done; });
 });
 let asked = null, end = null;
 const settle = () => {
@@ -94,7 +98,7 @@ class LivePage:
         return {
             self.crumbs: _crumbs(shown),
             self.head: run_head.head(shown, asking=choices.asking),
-            self.ending: run_cards.ending(shown),
+            self.ending: crash_card(shown),
             self.loss: _loss(shown, choices),
             self.details: _details(shown),
             self.checkpoints: run_cards.checkpoints(shown),
@@ -116,7 +120,7 @@ def build_live() -> LivePage:
     """Make the components in the open Blocks context."""
     crumbs = part(script=ACT_SCRIPT)
     head = part(script=ACT_SCRIPT)
-    ending = part()
+    ending = part(script=ACT_SCRIPT)
     with gr.Row(elem_classes=["at-columns", "at-live"]):
         with gr.Column(scale=5, elem_classes=["at-main"]), gr.Column(elem_classes=["at-card"]):
             span, axis = _titled("Loss", [WHOLE, LAST], "Steps shown", [LINEAR, LOG], "Axis of the loss")

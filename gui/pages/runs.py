@@ -22,16 +22,12 @@ from gui.monitor import Monitors
 from gui.pages.live import ACT_SCRIPT, Choices, LivePage, build_live, part
 from gui.queue_card import queue_card
 from gui.run_cards import job_options
+from gui.run_clicks import do, tend_queue
 from gui.run_list import TICK_SCRIPT, list_head, newest_live, rows_of, run_list
-from gui.run_on_page import RunOnPage, can_go_on
+from gui.run_on_page import RunOnPage
 from gui.studio import Studio
-from trainer.contract.config import DEFAULTS, OPTIONS
-from trainer.contract.control import send
-from trainer.contract.job import Job, make_job
-from trainer.runs.folder import RunFolder, list_runs, new_run
-from trainer.runs.order import read_order, set_goes_on
-from trainer.runs.queue import move
-from trainer.runs.runner import continue_run, end_run, go_on_with_queue, start_run, stop_run
+from trainer.contract.job import differing
+from trainer.runs.folder import RunFolder, list_runs
 from trainer.runs.status import status_of
 
 SEPARATOR = "|"
@@ -130,7 +126,8 @@ def _wire(studio: Studio, page: RunsPage) -> None:
         *studio.form.components,
     ]
     clicks = [
-        part.click for part in (live.crumbs, live.head, page.list_head, page.list_body, page.queue, page.side_by_side)
+        part.click
+        for part in (live.crumbs, live.head, live.ending, page.list_head, page.list_body, page.queue, page.side_by_side)
     ]
     # One after another for all browsers: two answers for one browser could otherwise overtake each other.
     one = {**quiet, "concurrency_limit": 1, "concurrency_id": "runs-show"}
@@ -244,55 +241,12 @@ def _act(studio: Studio, page: RunsPage, monitors: Monitors, data: dict[str, str
         return updates | _edit(studio, page, run)
     try:
         if kind in ("goes_on", "release"):
-            _tend_queue(studio, kind)
+            tend_queue(studio, kind)
             return updates
-        following = _do(studio, look(monitors, run), kind) if run is not None else None
+        following = do(studio, look(monitors, run), kind, data.get("way", "")) if run is not None else None
     except (OSError, RuntimeError) as failure:
         return updates | {page.words: message("bad", "That could not be done.", f"{failure}")}
     return updates | ({frame.shown_run: following.path.name} if following else {})
-
-
-def _tend_queue(studio: Studio, kind: str) -> None:
-    """What concerns all that waits. Raises OSError, RuntimeError."""
-    if kind == "release":
-        go_on_with_queue(studio.runs)
-    else:
-        set_goes_on(studio.runs, not read_order(studio.runs).goes_on)
-
-
-def _do(studio: Studio, shown: RunOnPage, kind: str) -> RunFolder | None:
-    """Send a wish, or start what goes on from a state; returns a new run. Raises OSError, RuntimeError."""
-    run = shown.run
-    match kind:
-        case "save" | "sample" | "pause":
-            send(run.control_file, kind)
-        case "finish" | "unqueue":
-            stop_run(run)
-        case "earlier" | "later":
-            move(run, -1 if kind == "earlier" else 1)
-        case "stop":
-            stop_run(run, save=False)
-        case "end":
-            end_run(run)
-        case "go_on" if shown.status.state == "paused":
-            continue_run(run)
-        case "go_on":
-            return _go_on(studio, shown)
-    return None
-
-
-def _go_on(studio: Studio, shown: RunOnPage) -> RunFolder:
-    """A new run with the same settings that resumes the newest state. Raises OSError, RuntimeError."""
-    state = can_go_on(shown)
-    options = job_options(shown.run.job_file)
-    if state is None or options is None:
-        raise RuntimeError("There is no state to go on from any more.")
-    job = make_job(_changed(options) | {"resume": state.path}, shown.run.path)
-    if not isinstance(job, Job):
-        raise RuntimeError(" ".join(problem.message for problem in job))
-    run = new_run(studio.runs, job)
-    start_run(run)
-    return run
 
 
 def _edit(studio: Studio, page: RunsPage, run: RunFolder) -> dict[Component, Any]:
@@ -300,11 +254,6 @@ def _edit(studio: Studio, page: RunsPage, run: RunFolder) -> dict[Component, Any
     options = job_options(run.job_file)
     if options is None:
         return {page.words: message("bad", "job.json cannot be read.", "The settings of this run are not known.")}
-    filled = studio.form.fill(_changed(options))
+    filled = studio.form.fill(differing(options))
     # A number that was not there before has the form looked through again.
     return {page.frame.tabs: gr.Tabs(selected="train"), page.frame.asked: time.time_ns(), **filled}
-
-
-def _changed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that differ from the defaults: what a job writes for the others may be newer defaults by now."""
-    return {name: value for name, value in options.items() if name in OPTIONS and value != DEFAULTS[name]}

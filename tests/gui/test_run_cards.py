@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gui import run_cards
+from gui.crash_card import crash_card
 from gui.monitor import Monitor
 from gui.run_list import list_head, newest_live, rows_of, run_list
 from gui.run_on_page import RunOnPage
@@ -120,15 +121,6 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     assert len(run_cards.log(log).splitlines()) == 400
 
 
-def test_a_crash_says_its_cause_what_is_safe_and_the_last_lines(run: RunFolder) -> None:
-    """The card of a crash has the cause as its heading, the state that is whole, and twelve lines of the log."""
-    html = run_cards.ending(page_of(run, "crashed", "Killed by signal 9 at step 1,240."))
-    said = text(html)
-    assert said.startswith("Killed by signal 9 at step 1,240. Nothing before step 960 is lost.")
-    assert "step 1,240, loss" in said and html.split('class="at-log">')[1].count("\n") == 11
-    assert run_cards.ending(page_of(run, "finished")) == "" == run_cards.ending(page_of(run, "running"))
-
-
 def test_no_text_from_outside_becomes_html(tmp_path: Path) -> None:
     """Prompts, warnings, log lines, names, causes and paths with markup in them stay text on every card."""
     run = write_run(
@@ -143,7 +135,7 @@ def test_no_text_from_outside_becomes_html(tmp_path: Path) -> None:
     shown = page_of(run, "crashed", NASTY)
     rows = rows_of([run])
     parts = [
-        run_cards.ending(shown),
+        crash_card(shown),
         run_cards.checkpoints(shown),
         run_cards.warnings(shown.view),
         run_cards.settings(shown),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gui import run_clicks
 from gui.monitor import Monitors
 from gui.pages import runs as page
 from gui.studio import Studio
@@ -37,12 +38,12 @@ def test_going_on_starts_a_new_run_from_the_newest_state(tmp_path: Path, monkeyp
     """Go on makes a new job with the old settings that resumes the state, and leaves the old run as it is."""
     started: list[RunFolder] = []
     # The runner would load a model; that it starts what waits is its own test's business.
-    monkeypatch.setattr(page, "start_run", started.append)
+    monkeypatch.setattr(run_clicks, "start_run", started.append)
     studio = Studio(home=tmp_path)
     old = write_run(studio.runs, Course(steps=1000), learning_rate=3e-6)
     end(old, "stopped", 1000)
     before = old.job_file.read_bytes()
-    new = page._do(studio, page.look(Monitors(), old), "go_on")
+    new = run_clicks.do(studio, page.look(Monitors(), old), "go_on")
     assert started == [new] and new in list_runs(studio.runs) and old.job_file.read_bytes() == before
     job = read_job(new.job_file)
     assert isinstance(job, Job) and job.config.saves.resume == old.state / "step-00000960"
@@ -56,7 +57,7 @@ def test_going_on_without_a_state_says_so(tmp_path: Path) -> None:
     old = write_run(studio.runs, Course(steps=1000, with_states=False))
     end(old, "stopped", 1000)
     with pytest.raises(RuntimeError, match="no state to go on from"):
-        page._do(studio, page.look(Monitors(), old), "go_on")
+        run_clicks.do(studio, page.look(Monitors(), old), "go_on")
     assert len(list_runs(studio.runs)) == 1
 
 
@@ -66,14 +67,14 @@ def test_queue_is_arranged_by_clicks(tmp_path: Path) -> None:
     job = read_job(write_run(studio.runs, Course(steps=2, sample_every=0)).job_file)
     assert isinstance(job, Job)
     one, two, three = (new_run(studio.runs, replace(job, name=name)) for name in ("one", "two", "three"))
-    page._do(studio, page.look(Monitors(), three), "earlier")
-    page._do(studio, page.look(Monitors(), one), "later")
+    run_clicks.do(studio, page.look(Monitors(), three), "earlier")
+    run_clicks.do(studio, page.look(Monitors(), one), "later")
     assert queued_runs(studio.runs) == [three, one, two]
-    page._do(studio, page.look(Monitors(), one), "unqueue")
+    run_clicks.do(studio, page.look(Monitors(), one), "unqueue")
     assert queued_runs(studio.runs) == [three, two]
-    page._tend_queue(studio, "goes_on")
+    run_clicks.tend_queue(studio, "goes_on")
     assert not read_order(studio.runs).goes_on
-    page._tend_queue(studio, "goes_on")
+    run_clicks.tend_queue(studio, "goes_on")
     assert read_order(studio.runs).goes_on
 
 
@@ -81,14 +82,14 @@ def test_pausing_and_going_on_stay_in_one_run(tmp_path: Path, monkeypatch: pytes
     """Pause sends its wish; Go on takes a paused run up again and makes no new one."""
     taken_up: list[RunFolder] = []
     # The runner would load a model; that it starts what goes on is its own test's business.
-    monkeypatch.setattr(page, "continue_run", taken_up.append)
+    monkeypatch.setattr(run_clicks, "continue_run", taken_up.append)
     studio = Studio(home=tmp_path)
     run = write_run(studio.runs, Course(steps=1000))
-    page._do(studio, page.look(Monitors(), run), "pause")
+    run_clicks.do(studio, page.look(Monitors(), run), "pause")
     assert '"pause"' in run.control_file.read_text()
     writer = EventWriter(run.events_file)
     writer.write(Finished(result="paused", step=1000))
     writer.close()
     shown = page.look(Monitors(), run)
-    assert shown.status.state == "paused" and page._do(studio, shown, "go_on") is None
+    assert shown.status.state == "paused" and run_clicks.do(studio, shown, "go_on") is None
     assert taken_up == [run] and list_runs(studio.runs) == [run]

@@ -143,12 +143,18 @@ class Warned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(Event):
-    """The trainer ends: all steps done, stopped as asked, or failed with the message."""
+    """The trainer ends: all steps done, stopped as asked, or failed with the message.
+
+    `code` says what failed: that of the first problem where the trainer refused to begin, else a word of
+    trainer/runs/crash_kinds.py, or nothing where the trainer does not know. `mends` are clicks that mend a refusal.
+    """
 
     type: ClassVar[str] = "finished"
     result: Result
     step: int
     message: str = ""
+    code: str = ""
+    mends: list[dict[str, Any]] = field(default_factory=list)
 
 
 AnyEvent = Started | Phase | Planned | Stepped | Validated | Sampled | Saved | Removed | Warned | Finished

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from trainer.contract.config import OPTIONS, TrainingConfig
+from trainer.contract.config import DEFAULTS, OPTIONS, TrainingConfig
 from trainer.contract.options import Option
 from trainer.contract.problems import Problem, errors_of
 from trainer.contract.records import write_record
@@ -94,6 +94,23 @@ def read_job(path: Path) -> Job | list[Problem]:
         return [Problem("value.job", f"{path} was written by a newer version of this program. Update it, then go on.")]
     job = make_job(options, path.parent)
     return job if isinstance(job, list) else Job(str(record.get("name") or job.name), job.config, job.warnings)
+
+
+def read_options(path: Path) -> dict[str, Any] | None:
+    """The options in a job.json as they were asked for, unchecked; None where it cannot be read."""
+    try:
+        options = json.loads(path.read_bytes())["options"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return options if isinstance(options, dict) else None
+
+
+def differing(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that differ from the defaults: what a job says of the others may not be the default any more.
+
+    Options that are not known are left out, since the job may be of an older version.
+    """
+    return {name: value for name, value in options.items() if name in OPTIONS and value != DEFAULTS[name]}
 
 
 def unknown_option(name: str) -> Problem:

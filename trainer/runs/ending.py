@@ -17,6 +17,9 @@ from trainer.contract.events import Finished, Result, Started, Stepped, decode
 from trainer.contract.records import read_record, write_record
 from trainer.runs.folder import RunFolder
 
+STARVED = "while the system ended processes because its memory was full"
+"""What the cause says of a run that the memory killer took; trainer/runs/crash.py knows it by this."""
+
 _TAIL_BYTES = 64 * 1024
 """The last step lies in here: after it come at most samples and saves, some 300 bytes each."""
 
@@ -69,17 +72,18 @@ def read_ending(path: Path) -> Ending | None:
     )
 
 
-def judge(run: RunFolder, code: int | None, *, demanded: bool = False) -> Ending:
+def judge(run: RunFolder, code: int | None, *, demanded: bool = False, starved: bool = False) -> Ending:
     """The ending of a run whose processes are gone.
 
     `code` is the trainer's: negative for a signal (as subprocess tells it), None where nobody could see it.
     `demanded` says that its end was asked for at any price (the second click on Stop): then dying is being stopped.
+    `starved` says that the system's memory killer was at work meanwhile.
     """
     words = last_words(run.events_file)
     result = words.finished.result if words.finished else None
     signal = -code if code is not None and code < 0 else None
     place = f"at step {words.step}" if words.step else "before the first step"
-    died = _death(code, place)
+    died = _death(code, place) + (f", {STARVED}" if starved and signal == signals.SIGKILL else "")
     if result == "failed":
         cause = words.finished.message or died
     elif result is not None:

@@ -20,6 +20,7 @@ from trainer.runs.ending import Ending, judge, record_ending, record_exit
 from trainer.runs.folder import RunFolder
 from trainer.runs.launch import TRAINER, launch_command
 from trainer.runs.lock import take_lock
+from trainer.runs.memory_killer import killed_so_far
 from trainer.runs.order import arrange, held_by, hold, read_order, release
 from trainer.runs.processes import end_tree, find_process, start_detached, wait_until_gone
 from trainer.runs.queue import (
@@ -154,6 +155,7 @@ def _train(run: RunFolder, trainer: Sequence[str]) -> None:
         _end(run, Ending(2, None, "failed", " ".join(problem.message for problem in job), time.time()))
         return
     _say(f"{run.path.name}: starts")
+    starved_before = killed_so_far()
     try:
         process = start_detached(launch_command(run, job, trainer), run.log_file)
     except OSError as failure:
@@ -170,7 +172,7 @@ def _train(run: RunFolder, trainer: Sequence[str]) -> None:
         _say(f"{run.path.name}: its launcher is gone (code {code}), the trainer goes on")
         wait_until_gone(orphan)
         code = None
-    _conclude(run, code)
+    _conclude(run, code, starved=killed_so_far() > starved_before)
 
 
 def _trainer_of(run: RunFolder) -> Identity | None:
@@ -190,10 +192,11 @@ def _adopt(run: RunFolder) -> None:
     _conclude(run, None)
 
 
-def _conclude(run: RunFolder, code: int | None) -> None:
+def _conclude(run: RunFolder, code: int | None, *, starved: bool = False) -> None:
     launched = read_identity(run.launch_file)
     stop = last_stop(run, launched.create_time if launched else 0.0)
-    _end(run, judge(run, code, demanded=stop is not None and stop[0] == "stop_without_saving"))
+    demanded = stop is not None and stop[0] == "stop_without_saving"
+    _end(run, judge(run, code, demanded=demanded, starved=starved))
 
 
 def _end(run: RunFolder, ending: Ending) -> None:

@@ -10,28 +10,13 @@ import torch
 from torch import nn
 
 from trainer.contract.config import OPTIONS, ImageSection, TrainingConfig
+from trainer.contract.fixed import FIXED
 from trainer.contract.optimizers import meant_by
 from trainer.contract.problems import Mend, Problem
 from trainer.dataset.batches import Batches
 from trainer.dataset.captions import Entry
 from trainer.dataset.placement import face_of
 from trainer.training.state import StateRecord, find_state, read_record
-
-FIXED = (
-    "v2",
-    "v_parameterization",
-    "fine_tuning",
-    "resolution",
-    "enable_bucket",
-    "min_bucket_reso",
-    "max_bucket_reso",
-    "train_batch_size",
-    "unetonly",
-    "encoderonly",
-    "clip_skip",
-    "validation_split",
-)
-"""Options that a run cannot change under way: its data, its model, or what its steps mean would be others."""
 
 UNSAID = (
     "resume",

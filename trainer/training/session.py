@@ -3,10 +3,12 @@
 Whatever goes wrong becomes the last event of the run, in words that say what to do, and is raised again for the log.
 """
 
+import errno
 import secrets
 import sys
 import time
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -78,40 +80,65 @@ def train_session(job: Job, run: Path) -> Result:
         events.write(Finished(result="stopped", step=events.step, message="Stopped before the first step."))
         return "stopped"
     except Refused as refusal:
-        errors = errors_of(refusal.problems) or list(refusal.problems)
-        events.write(Finished(result="failed", step=events.step, message=" ".join(p.message for p in errors)))
+        events.write(refused(refusal, events.step))
         raise
     except BaseException as failure:
         traceback.print_exc(file=sys.stderr)
-        events.write(Finished(result="failed", step=events.step, message=explain(failure)))
+        code, message = explain(failure)
+        events.write(Finished(result="failed", step=events.step, message=message, code=code))
         raise
     finally:
         events.close()
         engine.close()
 
 
-def explain(failure: BaseException) -> str:
-    """What went wrong and what to do, for the person who waits for the run."""
+def refused(refusal: Refused, step: int) -> Finished:
+    """The last event of a run that did not begin: all that is to mend, and the clicks that mend it."""
+    errors = errors_of(refusal.problems) or list(refusal.problems)
+    return Finished(
+        result="failed",
+        step=step,
+        message=" ".join(problem.message for problem in errors),
+        code=errors[0].code if errors else "",
+        mends=[asdict(mend) for problem in errors for mend in problem.mends],
+    )
+
+
+def explain(failure: BaseException) -> tuple[str, str]:
+    """What went wrong, as a code of trainer/runs/crash_kinds.py, and in words that say what to do."""
     if isinstance(failure, Diverged):
-        return str(failure)
+        return "diverged", str(failure)
     if isinstance(failure, KeyboardInterrupt):
-        return "Ended at once by a second Ctrl+C; nothing was saved."
+        return "interrupted", "Ended at once by a second Ctrl+C; nothing was saved."
     if isinstance(failure, torch.OutOfMemoryError):
-        return (
+        return "card_memory", (
             "The card's memory is full. Turn on gradient checkpointing and cached latents, use the 8-bit optimizer or "
             "mixed precision, or make batch or resolution smaller."
+        )
+    if isinstance(failure, MemoryError):
+        return (
+            "host_memory",
+            "The computer's memory is full. Close other programs, or make batch or resolution smaller.",
         )
     if isinstance(failure, PictureUnreadable):
         # From a worker process the words come with the trace before them.
         words = (
             str(failure).strip().splitlines()[-1].removeprefix(f"{PictureUnreadable.__module__}.PictureUnreadable: ")
         )
-        return f"{words} Mend it or take it out, then start or resume."
-    if isinstance(failure, OSError) and failure.filename is not None:
-        words = failure.strerror or str(failure)
-        return f"{failure.filename}: {words}. Look at the folder and its disk, then resume or start again."
+        return "bad_image", f"{words} Mend it or take it out, then start or resume."
     words = str(failure).strip() or "no further words"
-    return f"{type(failure).__name__}: {words}"
+    if isinstance(failure, OSError) and failure.filename is not None:
+        words = failure.strerror or words
+        return _disk_code(
+            failure
+        ), f"{failure.filename}: {words}. Look at the folder and its disk, then resume or start again."
+    return _disk_code(failure) if isinstance(failure, OSError) else "", f"{type(failure).__name__}: {words}"
+
+
+def _disk_code(failure: OSError) -> str:
+    if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk_full"
+    return "no_permission" if isinstance(failure, PermissionError) else ""
 
 
 def _train(job: Job, run: Path, engine: Engine, events: Teller, wishes: Wishes) -> Result:

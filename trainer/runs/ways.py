@@ -1,0 +1,111 @@
+"""What may mend a run that crashed: option values to change, from what changes nothing in the result to what does.
+
+Comes in: the settings of the crashed run. Goes out: the ways that fit it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.contract.config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to mend it: what to click, what that does, and the option values that it sets. None: try again as is."""
+
+    title: str
+    about: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def less_memory(config: TrainingConfig) -> list[Way]:
+    """What makes a run smaller, from what changes nothing in the result to what changes much."""
+    ways = []
+    if not config.hardware.gradient_checkpointing:
+        about = "Calculates parts twice instead of keeping them: slower by about a third. The result is the same."
+        ways.append(Way("Gradient checkpointing", about, {"gradient_checkpointing": True}))
+    images = config.images
+    if not images.cached and not images.random_crop and not images.color_aug:
+        about = "The VAE encodes every image once and leaves before the first step. The result is the same."
+        ways.append(Way("Cache latents", about, {"cache_latents": True}))
+    if config.hardware.mixed_precision == "no":
+        about = "Most numbers take half the room. The result differs a little. Needs a card of 2020 or newer."
+        ways.append(Way("Mixed precision bf16", about, {"mixed_precision": "bf16"}))
+    size = config.length.train_batch_size
+    if size % 2 == 0:
+        doubled = 2 * config.length.gradient_accumulation_steps
+        values = {"train_batch_size": size // 2, "gradient_accumulation_steps": doubled}
+        about = f"Half the images at a time, {doubled} batches in a step, so that a step is as large as before."
+        ways.append(Way(f"Batch of {size // 2}, {doubled} a step", about, values))
+    if config.rate.optimizer == "AdamW":
+        about = "The optimizer's memory shrinks to a quarter. The result differs a little."
+        ways.append(Way("8-bit Adam", about, {"optimizer_type": "AdamW8bit", "optimizer_args": None}))
+    if not (config.networks.unetonly or config.networks.encoderonly):
+        about = "The text encoder stays as it is: new words are learnt less well, and much less memory is needed."
+        ways.append(Way("Train only the U-Net", about, {"unetonly": True}))
+    return ways
+
+
+def less_host_memory(config: TrainingConfig) -> list[Way]:
+    """What leaves the computer's memory to others."""
+    workers = config.hardware.max_data_loader_n_workers
+    alone = Way(
+        "Read images without helpers", "Each helper process takes memory of its own.", {"max_data_loader_n_workers": 0}
+    )
+    return ([] if workers == 0 else [alone]) + less_memory(config)
+
+
+def smaller_saves(config: TrainingConfig) -> list[Way]:
+    """What makes a run write less."""
+    saves, ways = config.saves, []
+    if saves.save_precision in (None, "float"):
+        ways.append(Way("Save in fp16", "A save takes half the room.", {"save_precision": "fp16"}))
+    if saves.save_every_n_epochs and not saves.save_last_n_epochs:
+        ways.append(Way("Keep the last two epochs", "Older saves of the run are removed.", {"save_last_n_epochs": 2}))
+    if saves.save_every_n_steps and not saves.save_last_n_steps:
+        steps = 2 * saves.save_every_n_steps
+        ways.append(Way("Keep the last two saves", "Older saves of the run are removed.", {"save_last_n_steps": steps}))
+    if saves.save_state:
+        about = "Only the rotating state for a crash is kept, not one with every save."
+        ways.append(Way("No states beside the saves", about, {"save_state": False}))
+    return ways
+
+
+def calmer(config: TrainingConfig) -> list[Way]:
+    """What keeps numbers finite."""
+    ways = []
+    if config.hardware.mixed_precision == "fp16":
+        about = "The same room as fp16, without its narrow range. Needs a card of 2020 or newer."
+        ways.append(Way("bf16 instead of fp16", about, {"mixed_precision": "bf16"}))
+    rate = config.rate.learning_rate / 10
+    ways.append(
+        Way(
+            f"Learning rate {rate:g}",
+            "A tenth: the likeliest cause is a rate that is too high.",
+            {"learning_rate": rate},
+        )
+    )
+    if config.rate.max_grad_norm == 0:
+        ways.append(
+            Way("Clip gradients at 1", "One bad batch can then not throw the weights far.", {"max_grad_norm": 1.0})
+        )
+    return ways
+
+
+def without_bitsandbytes(config: TrainingConfig) -> list[Way]:
+    """The same run with an optimizer of PyTorch's own."""
+    values = {"use_8bit_adam": False, "optimizer_type": "AdamW", "optimizer_args": None}
+    return [Way("Plain AdamW", "Needs more memory, and nothing that is not installed.", values)]
+
+
+def without_helpers(config: TrainingConfig) -> list[Way]:
+    """Images read in the trainer's own process."""
+    about = "Images are read by the trainer itself, so nothing has to be shared between processes."
+    return [Way("Read images without helpers", about, {"max_data_loader_n_workers": 0})]
+
+
+def without_bad_images(config: TrainingConfig) -> list[Way]:
+    """Damaged images left out."""
+    about = "Every image is decoded before the first step, and those that cannot be are named and left out."
+    return [Way("Leave out damaged images", about, {"skip_bad_images": True})]
