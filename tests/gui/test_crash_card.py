@@ -47,7 +47,7 @@ def test_card_says_cause_what_is_safe_the_line_and_the_ways(crashed: RunFolder) 
     assert "Nothing before step 960 is lost." in said and OUT_OF_MEMORY in said
     titles = re.findall(r'<div class="at-way"><div><strong>([^<]+)', html)
     assert titles == [
-        "Gradient checkpointing", "Cache latents", "Mixed precision bf16", "Batch of 2, 2 a step", "8-bit Adam",
+        "Gradient checkpointing", "Cache latents", "Mixed precision bf16", "Batch of 2, 2 batches a step", "8-bit Adam",
         "Train only the U-Net", "Try again unchanged",
     ]  # fmt: skip
     rows = html.split('<div class="at-way">')[1:]

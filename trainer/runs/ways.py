@@ -36,8 +36,8 @@ def less_memory(config: TrainingConfig) -> list[Way]:
     if size % 2 == 0:
         doubled = 2 * config.length.gradient_accumulation_steps
         values = {"train_batch_size": size // 2, "gradient_accumulation_steps": doubled}
-        about = f"Half the images at a time, {doubled} batches in a step, so that a step is as large as before."
-        ways.append(Way(f"Batch of {size // 2}, {doubled} a step", about, values))
+        about = "Half the images at a time, and a step is as large as before."
+        ways.append(Way(f"Batch of {size // 2}, {doubled} batches a step", about, values))
     if config.rate.optimizer == "AdamW":
         about = "The optimizer's memory shrinks to a quarter. The result differs a little."
         ways.append(Way("8-bit Adam", about, {"optimizer_type": "AdamW8bit", "optimizer_args": None}))
