@@ -16,6 +16,7 @@ from gui.room import free_bytes
 from trainer.contract.problems import Problem
 from trainer.dataset.wording import shown
 from trainer.model.inspect import ModelFacts
+from trainer.model.saved_size import form_of, source_form
 
 WORDS = {"v1": "Stable Diffusion 1.x", "v2": "Stable Diffusion 2.x"}
 PREDICTS = {"epsilon": "noise", "v": "v", None: "not recorded"}
@@ -181,7 +182,7 @@ def draw_written(review: Review) -> str:
     if facts is None or one is None:
         return room
     name = saves.output_name or "last"
-    kind = kind_of(review)
+    kind = form_of(saves, source_form(facts))
     what = f"<strong>{escape(name)}{ENDINGS[kind]}</strong>"
     if kind.startswith("diffusers"):
         what = f"the folder <strong>{escape(name)}</strong>"
@@ -192,23 +193,6 @@ def draw_written(review: Review) -> str:
         f'{room}<div class="at-message at-message-info">{mark("info")}'
         f"<span>You will get {what} ({size(one)}){beside}.</span></div>"
     )
-
-
-def kind_of(review: Review) -> str:
-    """The format that is written: the chosen one, else that of the model, as .safetensors where that is asked for.
-
-    The twin of `form_of` and `source_form` in trainer/training/saving.py, which needs torch; a test holds them equal.
-    """
-    saves, facts = review.looked_at.saves, review.facts
-    assert facts is not None
-    if saves.save_model_as is not None:
-        return saves.save_model_as
-    source: str = facts.format
-    if source == "diffusers" and any((facts.path / "unet").glob("*.safetensors")):
-        source = "diffusers_safetensors"
-    if not saves.use_safetensors:
-        return source
-    return {"ckpt": "safetensors", "diffusers": "diffusers_safetensors"}.get(source, source)
 
 
 def _what(facts: ModelFacts) -> str:

@@ -21,7 +21,8 @@ from trainer.contract.problems import Mend, Problem, errors_of
 from trainer.dataset.check import Report, check_dataset
 from trainer.dataset.plan import Plan
 from trainer.dataset.wording import counted, shown
-from trainer.model.inspect import ModelFacts, check_model, saved_bytes
+from trainer.model.inspect import ModelFacts, check_model
+from trainer.model.saved_size import saved_bytes
 from trainer.model.tokenizer import load_tokenizer
 
 _REMEMBERED = 16
@@ -64,7 +65,7 @@ class Review:
     @property
     def save_bytes(self) -> int | None:
         """About the size of one saved model, None where the model is not known."""
-        return None if self.facts is None else saved_bytes(self.facts, self.looked_at.saves.save_precision)
+        return None if self.facts is None else saved_bytes(self.facts, self.looked_at.saves)
 
 
 def review(values: Mapping[str, Any], base: Path, *, fresh: bool = False) -> Review:

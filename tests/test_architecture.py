@@ -17,6 +17,7 @@ ALLOWED = {
         "trainer.runs",
         "trainer.dataset",
         "trainer.model.inspect",
+        "trainer.model.saved_size",
         "trainer.model.tokenizer",
         "trainer.demo.place",
     },

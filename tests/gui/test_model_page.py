@@ -14,7 +14,6 @@ from gui.model_cards import (
     draw_meaning,
     draw_vae,
     draw_written,
-    kind_of,
     needed_values,
     settings_of,
 )
@@ -22,7 +21,6 @@ from gui.pages.model import folders_of, models_in
 from gui.review import Review, review
 from gui.studio import Studio
 from tests.gui.boxes import type_into, value_of, wait_for_form
-from trainer.training.saving import form_of, source_form
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -145,18 +143,6 @@ def test_v_on_a_noise_model_is_no_noise(studio: Studio) -> None:
     """The flag on a model that predicts noise is a warning, as the gate says, and can be cleared."""
     seen = looked(studio, "tiny-sd1", v_parameterization=True, v2=False)
     assert "at-meaning-bad" not in draw_meaning(seen) and needed_values(seen)["v_parameterization"] is False
-
-
-@pytest.mark.parametrize("chosen", [None, "ckpt", "safetensors", "diffusers", "diffusers_safetensors"])
-@pytest.mark.parametrize("use_safetensors", [False, True])
-@pytest.mark.parametrize("model", ["base.safetensors", "tiny-sd1"])
-def test_the_promised_kind_is_the_written_one(
-    studio: Studio, model: str, use_safetensors: bool, chosen: str | None
-) -> None:
-    """What the page says will be written is what the trainer writes, for every choice."""
-    seen = looked(studio, model, save_model_as=chosen, use_safetensors=use_safetensors)
-    assert seen.facts is not None
-    assert kind_of(seen) == form_of(seen.looked_at.saves, source_form(seen.facts))
 
 
 def test_what_is_written_is_named_with_its_size(studio: Studio) -> None:

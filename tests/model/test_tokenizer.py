@@ -77,7 +77,7 @@ def test_windows_cover_long_captions() -> None:
     """Two windows hold 150 tokens in order, each with its own start and end."""
     tokenizer = load_tokenizer("v1")
     text = " ".join(f"{chr(97 + number % 26)} dog" for number in range(60))
-    rows = tokenizer.windows(text, 2)
+    rows = tokenizer.frame(tokenizer.ids(text), 2)
     whole = tokenizer._pairs.encode(text, add_special_tokens=False).ids
     assert [len(row) for row in rows] == [77, 77]
     assert all(row[0] == START_ID and END_ID in row for row in rows)

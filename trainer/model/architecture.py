@@ -59,15 +59,15 @@ def write_hints(configs: Mapping[str, Mapping[str, Any]], family: Family) -> str
 def unet_config(shapes: Shapes, facts: ModelFacts, hints: Hints) -> dict[str, Any]:
     """The Diffusers config of the U-Net whose original names and shapes these are."""
     config = published(facts.family, "unet")
-    rows = 1 + max(_numbers_in(rf"^{re.escape(UNET)}input_blocks\.(\d+)\.", shapes), default=0)
+    rows = max(1, len(_numbers_in(rf"^{re.escape(UNET)}input_blocks\.(\d+)\.", shapes)))
     downs = sorted(_numbers_in(rf"^{re.escape(UNET)}input_blocks\.(\d+)\.0\.op\.weight$", shapes))
-    blocks = downs[0] - 1 if downs else rows - 1
+    blocks = min(downs[0], rows) - 1 if downs else rows - 1
     levels = len(downs) + 1
     firsts = [level * (blocks + 1) for level in range(levels)]
-    channels = [shapes.get(f"{UNET}input_blocks.{row + 1}.0.out_layers.3.weight", (0,))[0] for row in firsts]
+    channels = [_side(shapes, f"{UNET}input_blocks.{row + 1}.0.out_layers.3.weight") for row in firsts]
     down = [f"{UNET}input_blocks.{row + 1}.1.norm.weight" in shapes for row in firsts]
     up = [f"{UNET}output_blocks.{row}.1.norm.weight" in shapes for row in firsts]
-    width = next((shape[1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight")), 0)
+    width = next((shape[-1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight") and shape), 0)
     config |= {
         "block_out_channels": channels,
         "layers_per_block": blocks,
@@ -84,14 +84,13 @@ def unet_config(shapes: Shapes, facts: ModelFacts, hints: Hints) -> dict[str, An
 def vae_config(shapes: Shapes, family: Family, hints: Hints) -> dict[str, Any]:
     """The Diffusers config of the VAE whose original names (with prefix) and shapes these are."""
     config = published(family, "vae")
-    levels = 1 + max(_numbers_in(rf"^{re.escape(VAE)}encoder\.down\.(\d+)\.", shapes), default=0)
-    blocks = 1 + max(_numbers_in(rf"^{re.escape(VAE)}encoder\.down\.0\.block\.(\d+)\.", shapes), default=0)
-    first = [f"{VAE}encoder.down.{level}.block.0.conv2.weight" for level in range(levels)]
-    channels = [shapes.get(name, (0,))[0] for name in first]
+    levels = max(1, len(_numbers_in(rf"^{re.escape(VAE)}encoder\.down\.(\d+)\.", shapes)))
+    blocks = max(1, len(_numbers_in(rf"^{re.escape(VAE)}encoder\.down\.0\.block\.(\d+)\.", shapes)))
+    channels = [_side(shapes, f"{VAE}encoder.down.{level}.block.0.conv2.weight") for level in range(levels)]
     config |= {
         "block_out_channels": channels,
         "layers_per_block": blocks,
-        "latent_channels": shapes.get(f"{VAE}decoder.conv_in.weight", (0, 4))[1],
+        "latent_channels": _side(shapes, f"{VAE}decoder.conv_in.weight", 1),
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
     }
@@ -102,7 +101,7 @@ def text_config(shapes: Shapes, facts: ModelFacts, hints: Hints) -> dict[str, An
     """The transformers config of the text encoder whose original names and shapes these are."""
     config = published(facts.family, "text_encoder")
     inner = "mlp.c_fc.weight" if facts.family == "v2" else "mlp.fc1.weight"
-    inside = {name: shape for name, shape in shapes.items() if name.startswith("cond_stage_model.")}
+    inside = {name: shape for name, shape in shapes.items() if name.startswith("cond_stage_model.") and shape}
     places = ("positional_embedding",) if facts.family == "v2" else ("position_embedding.weight",)
     config |= {
         "hidden_size": facts.text_width,
@@ -118,6 +117,11 @@ def text_config(shapes: Shapes, facts: ModelFacts, hints: Hints) -> dict[str, An
     return config | dict(hints.get("text_encoder", {}))
 
 
+def _side(shapes: Shapes, name: str, place: int = 0) -> int:
+    """One side of a weight; 0, with which no network can be built, where the weight is missing or has fewer sides."""
+    return next(iter(shapes.get(name, ())[place : place + 1]), 0)
+
+
 def _groups(channels: list[int]) -> int:
     """32 norm groups wherever they fit, as in all published models."""
     return math.gcd(32, *channels)
@@ -129,4 +133,6 @@ def _numbers(value: Any) -> bool:
 
 
 def _numbers_in(pattern: str, names: Shapes) -> set[int]:
-    return {int(found[1]) for found in (re.match(pattern, name) for name in names) if found is not None}
+    """The whole numbers at one place of the names. More than four digits are no number of a block."""
+    found = [re.match(pattern, name) for name in names]
+    return {int(match[1]) for match in found if match is not None and len(match[1]) <= 4}

@@ -20,6 +20,7 @@ Family = Literal["v1", "v2"]
 Prediction = Literal["epsilon", "v"]
 
 WORDS = {"v1": "Stable Diffusion 1.x", "v2": "Stable Diffusion 2.x"}
+LARGEST_SIDE = 16_384
 PRECISIONS = {"F32": "float", "F16": "fp16", "BF16": "bf16"}
 
 
@@ -129,7 +130,7 @@ def _facts_of_folder(folder: Path) -> ModelFacts:
     prediction = {"epsilon": "epsilon", "v_prediction": "v"}.get(said) if isinstance(said, str) else None
     if said is None and scheduler:
         prediction = "epsilon"  # the scheduler's default, from before the key existed
-    sample = unet.get("sample_size")
+    sample = _whole(unet.get("sample_size"))
     channels = unet.get("block_out_channels")
     levels = len(channels) if isinstance(channels, list) else 4
     everything = [entry for part in parts.values() for entry in part.tensors.values()]
@@ -141,7 +142,7 @@ def _facts_of_folder(folder: Path) -> ModelFacts:
         family=family,
         prediction=prediction,
         prediction_known_from="the folder's scheduler config" if prediction else "nothing in it",
-        home_size=sample * 2 ** (levels - 1) if isinstance(sample, int) else _home_size(family, prediction, {}),
+        home_size=_side(sample * 2 ** (levels - 1)) or _home_size(family, prediction, {}),
         precision=_precision(everything),
         has_vae="vae" in parts,
         has_ema=False,
@@ -184,7 +185,8 @@ def text_size(tensors: Mapping[str, StoredTensor], family: Family) -> tuple[int,
     embeddings = (entry.shape for name, entry in inside.items() if name.endswith("token_embedding.weight"))
     width = next((shape[-1] for shape in embeddings if len(shape) == 2), 0)
     found = [re.search(r"(?:resblocks|encoder\.layers)\.(\d+)\.", name) for name in inside]
-    layers = 1 + max((int(match[1]) for match in found if match), default=-1)
+    # Counted, not the highest: a damaged name may say any number.
+    layers = len({match[1] for match in found if match})
     if family == "v2":
         layers = min(layers, 23) if width == 1024 else layers - 1
     return width, layers
@@ -217,13 +219,24 @@ def _number(config: Mapping[str, Any], name: str) -> int:
     """A whole number of a text encoder's config, which may stand one level down; 0 where it says none."""
     inner = config.get("text_config")
     value = (inner if isinstance(inner, Mapping) else config).get(name)
-    return value if isinstance(value, int) else 0
+    return _whole(value)
+
+
+def _whole(value: Any) -> int:
+    """A positive whole number as it is, 0 for everything else that may stand in a config (True is no number)."""
+    return value if type(value) is int and value > 0 else 0
+
+
+def _side(pixels: int) -> int | None:
+    """The side of an image in pixels, None where no model is made for such a size."""
+    return pixels if 0 < pixels <= LARGEST_SIDE else None
 
 
 def _home_size(family: Family, prediction: Prediction | None, metadata: Mapping[str, Any]) -> int | None:
-    sides = re.findall(r"\d+", str(metadata.get("modelspec.resolution", "")))
-    if sides:
-        return max(map(int, sides))
+    sides = re.findall(r"\d{1,5}", str(metadata.get("modelspec.resolution", "")))
+    said = _side(max(map(int, sides), default=0))
+    if said is not None:
+        return said
     if family == "v1":
         return 512
     return {"epsilon": 512, "v": 768}.get(prediction or "")

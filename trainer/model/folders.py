@@ -4,6 +4,7 @@ Whole files, shards with an index, `.bin` and variants such as `model.fp16.safet
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ STEMS = {
     "text_encoder": ("model", "pytorch_model"),
 }
 """Component -> the names of its weights before .safetensors and before .bin."""
+
+_KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a yes or no", type(None): "nothing"}
 
 
 def is_diffusers_folder(folder: Path) -> bool:
@@ -51,9 +54,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
-        content = None
+        raise UnreadableFile(f"{path.name} in {path.parent.name} is no JSON") from None
     if not isinstance(content, dict):
-        raise UnreadableFile(f"{path.name} in {path.parent.name} is no JSON")
+        raise UnreadableFile(f"{path.name} in {path.parent.name} holds {_KINDS[type(content)]} where settings belong")
     return content
 
 
@@ -107,7 +110,9 @@ def _read_shards(index: Path) -> TensorFile:
     form = "safetensors"
     for name in parts:
         part = index.parent / name
-        if Path(name).name != name or not part.is_file():
+        if re.fullmatch(r"[^/\\:]+", name) is None:
+            raise UnreadableFile(f"its part {name} would lie in another folder, which is not looked at")
+        if not part.is_file():
             raise UnreadableFile(f"its part {name} is missing")
         content = read_tensor_file(part)
         form = content.format

@@ -1,4 +1,4 @@
-"""Look at a checkpoint without torch: facts for the page, problems for the disk gate, sizes for the plan.
+"""Look at a checkpoint without torch: facts for the page, problems for the disk gate.
 
 `inspect_model` reads one model, `check_model` holds the model section of a config against the disk, `list_models`
 fills the page's list. Only tables of contents are read, and nothing in a file is executed.
@@ -10,16 +10,13 @@ from pathlib import Path
 
 from trainer.contract.config import ModelSection
 from trainer.contract.problems import Mend, Problem
-from trainer.contract.saves import Precision
 from trainer.model.facts import WORDS, ModelFacts, read_facts
 from trainer.model.folders import read_weights, recovered
 from trainer.model.hub import cached_snapshot, is_hub_name
 from trainer.model.refusals import FIELD, UnusableModel, read_or_refuse, refused, stands
 from trainer.model.stored import UnreadableFile
 
-__all__ = ["ModelFacts", "check_model", "inspect_model", "list_models", "saved_bytes"]
-
-BYTES = {"float": 4, "fp16": 2, "bf16": 2, None: 4}
+__all__ = ["ModelFacts", "check_model", "inspect_model", "list_models"]
 
 
 def inspect_model(path_or_id: str) -> ModelFacts | Problem:
@@ -79,13 +76,6 @@ def list_models(folder: Path) -> list[ModelFacts]:
         if isinstance(facts, ModelFacts):
             found.append(facts)
     return found
-
-
-def saved_bytes(facts: ModelFacts, precision: Precision | None) -> int:
-    """About how many bytes one saved model takes; within one in a hundred for real sizes."""
-    tables = 500 * facts.tensor_count if facts.form == "file" else 2_000_000
-    trained = sum(count for name, count in facts.parameters.items() if name != "other")
-    return trained * BYTES[precision] + facts.parameters.get("other", 0) * 4 + tables
 
 
 def _family_problems(facts: ModelFacts, model: ModelSection) -> list[Problem]:

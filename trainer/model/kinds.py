@@ -44,6 +44,9 @@ _MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a DiT or video model", ("model.diffusion_model.blocks.", "blocks.0.adaLN_modulation", "temporal_")),
 )
 
+_TOKENS = ((768,), (1024,), (1280,))
+"""The last side of a text embedding: the numbers for a token in 1.x, 2.x and the second encoder of XL."""
+
 
 def other_kind(tensors: Tensors) -> str | None:
     """What a single file is, where its names show that it is no whole Stable Diffusion 1.x or 2.x model."""
@@ -56,7 +59,7 @@ def other_kind(tensors: Tensors) -> str | None:
         return "a Stable Diffusion XL or unCLIP model"
     if _any(names, (UNET,)):
         return None
-    if len(names) <= 2 and all(len(tensor.shape) <= 2 for tensor in tensors.values()):
+    if len(names) <= 2 and all(tensor.shape[-1:] in _TOKENS and len(tensor.shape) <= 2 for tensor in tensors.values()):
         return "a text embedding"
     if _any(names, (VAE, "encoder.down.", "decoder.up.", "encoder.down_blocks.", "decoder.up_blocks.")):
         return "a VAE alone"

@@ -150,7 +150,9 @@ def _text_finder(encoder: CLIPTextModel, family: Family, tensors: Mapping[str, S
             original, third = stacked[plain_text_name(name)]
             used.add(original)
             stored = tensors.get(original)
-            return stored if stored is None or third is None else _third(stored, third)
+            if third is None or stored is None:
+                return stored
+            return _third(stored, third) if stored.shape else None
 
         return find_v2
     plain = text_names_v1(names)
@@ -189,9 +191,11 @@ def _from_folder(facts: ModelFacts, given: LoadedVae | None) -> Networks:
         text_encoder = empty_text_encoder(
             read_config(folder, "text_encoder") or published(facts.family, "text_encoder")
         )
-        scheduler = read_config(folder, "scheduler") or published(facts.family, "scheduler")
+        scheduler = read_config(folder, "scheduler")
     except UnreadableFile as trouble:
         raise unreadable(folder, trouble) from None
+    if not isinstance(scheduler.get("_class_name"), str):
+        scheduler = published(facts.family, "scheduler")  # none, or none that a saved folder could name
     fill_component(unet, folder / "unet", "unet")
     fill_component(text_encoder, folder / "text_encoder", "text_encoder")
     vae, vae_weights = given or vae_of_folder(folder / "vae")

@@ -4,7 +4,8 @@ A config goes in, an empty module comes out; `fill` then reads each weight from 
 time is a weight in memory twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,43 @@ OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "p
 
 
 def empty_unet(config: Mapping[str, Any]) -> UNet2DConditionModel:
-    """A U-Net of this Diffusers config, without memory for its weights."""
-    with init_empty_weights():
+    """A U-Net of this Diffusers config, without memory for its weights; refuses a config that makes none."""
+    with _built_from("U-Net", FIELD):
         return UNet2DConditionModel.from_config(dict(config)).eval()
 
 
-def empty_vae(config: Mapping[str, Any]) -> AutoencoderKL:
-    """A VAE of this Diffusers config, without memory for its weights."""
-    with init_empty_weights():
+def empty_vae(config: Mapping[str, Any], field_name: str = FIELD) -> AutoencoderKL:
+    """A VAE of this Diffusers config, without memory for its weights; refuses a config that makes none."""
+    with _built_from("VAE", field_name):
         return AutoencoderKL.from_config(dict(config)).eval()
 
 
 def empty_text_encoder(config: Mapping[str, Any]) -> CLIPTextModel:
-    """A text encoder of this transformers config (4 or 5), without memory for its weights."""
+    """A text encoder of this transformers config (4 or 5), without memory for its weights; refuses as above."""
     settings = config.get("text_config") if isinstance(config.get("text_config"), Mapping) else config
     plain = {name: value for name, value in settings.items() if name not in ("torch_dtype", "dtype", "architectures")}
-    with init_empty_weights():
+    with _built_from("text encoder", FIELD):
         return CLIPTextModel(CLIPTextConfig.from_dict(plain)).eval()
+
+
+@contextmanager
+def _built_from(part: str, field_name: str) -> Iterator[None]:
+    """A block that builds a network on no device.
+
+    A config is the user's file: a text for a number or a list that is too short ends in the libraries as anything from
+    KeyError to ZeroDivisionError, which is one problem here.
+    """
+    try:
+        with init_empty_weights():
+            yield
+    except Exception as trouble:
+        first = str(trouble).strip().partition("\n")[0][:200]
+        raise refused(
+            "disk.model_config",
+            f"The settings of the model's {part} fit no {part} ({type(trouble).__name__}: {first}). "
+            "Choose a complete model, or get its config.json again.",
+            field_name,
+        ) from trouble
 
 
 def fill(

@@ -6,6 +6,7 @@ that the page can look at a 4 GB file in milliseconds.
 
 import json
 import math
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from trainer.model.stored import ELEMENT_BYTES, StoredTensor, UnreadableFile
 
 LARGEST_HEADER = 100 * 10**6
 """Bytes; the limit that the safetensors format sets for its header."""
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the few lines begin that Git puts in place of a large file whose content was not fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,14 @@ class TensorFile:
 
 def read_tensor_file(path: Path) -> TensorFile:
     """The table of contents of a checkpoint file. Raises `UnreadableFile` with the reason; executes nothing."""
-    size = path.stat().st_size
+    status = path.stat()
+    size = status.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableFile("it is no ordinary file")  # a pipe would let us wait for ever
     if size == 0:
         raise UnreadableFile("it is empty (0 bytes)")
+    if size < 1024 and path.read_bytes().startswith(LFS_POINTER):
+        raise UnreadableFile("it is a Git LFS pointer, a note in the model's place; `git lfs pull` fetches the model")
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path, size)
     return _read_pickled(path)
@@ -49,6 +58,8 @@ def _read_pickled(path: Path) -> TensorFile:
     pickled = read_pickled(path)
     tree = pickled.tree if isinstance(pickled.tree, dict) else {}
     prefix, state = "", tree
+    if isinstance(tree.get("state_dict"), View):
+        raise UnreadableFile("its state_dict is a single tensor")
     if isinstance(tree.get("state_dict"), dict):
         state = tree["state_dict"]
     elif not _views(tree):

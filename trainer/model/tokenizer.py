@@ -62,16 +62,12 @@ class Tokenizer:
         length = max(map(len, rows), default=0) if pad_to_longest else LENGTH
         return [row + [self.pad_id] * (length - len(row)) for row in rows]
 
-    def windows(self, text: str, count: int) -> list[list[int]]:
-        """`count` rows of 77 ids that together hold up to 75 * `count` tokens, each with its own start and end."""
-        return self.frame(self.ids(text), count)
-
     def ids(self, text: str) -> list[int]:
         """The ids of the words alone, without start, end and padding."""
         return self._pairs.encode(text, add_special_tokens=False).ids
 
     def frame(self, ids: list[int], count: int) -> list[list[int]]:
-        """The ids of words in `count` windows, as `windows` has them; what is longer is cut off."""
+        """`count` rows of 77 ids that hold up to 75 * `count` ids, each with its own start and end; the rest is cut."""
         rows = []
         for first in range(0, count * (LENGTH - 2), LENGTH - 2):
             row = [START_ID, *ids[first : first + LENGTH - 2], END_ID]

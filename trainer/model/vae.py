@@ -49,7 +49,7 @@ def read_vae(path_or_id: str, progress: Progress | None = None) -> LoadedVae:
 def vae_of_folder(folder: Path, field_name: str = FIELD) -> LoadedVae:
     """The VAE whose config and weights lie in `folder` itself."""
     try:
-        vae = empty_vae(read_json(folder / "config.json") or published("v1", "vae"))
+        vae = empty_vae(read_json(folder / "config.json") or published("v1", "vae"), field_name)
     except UnreadableFile as trouble:
         raise unreadable(folder, trouble, field_name) from None
     return vae, fill_component(vae, folder, "vae", field_name)
@@ -64,7 +64,7 @@ def vae_of_file(content: TensorFile, family: Family, field_name: str = FIELD) ->
         if name.startswith(prefix)
     }
     shapes = {name: stored.shape for name, stored in tensors.items()}
-    vae = empty_vae(vae_config(shapes, family, read_hints(content.metadata)))
+    vae = empty_vae(vae_config(shapes, family, read_hints(content.metadata)), field_name)
     table = vae_names(vae.state_dict())
     with Checkpoint(content) as checkpoint:
         return vae, fill(
@@ -81,6 +81,6 @@ def _vae_with_diffusers_names(content: TensorFile) -> LoadedVae:
     """A file out of a Diffusers folder; the sizes are read from the original names that its weights would have."""
     table = vae_names(content.tensors)
     shapes = {table[name]: stored.shape for name, stored in content.tensors.items()}
-    vae = empty_vae(vae_config(shapes, "v1", {}))
+    vae = empty_vae(vae_config(shapes, "v1", {}), "vae")
     with Checkpoint(content) as checkpoint:
         return vae, fill(vae, checkpoint, diffusers_finder(content), content.path, own_dtype=True, field_name="vae")

@@ -14,32 +14,15 @@ from torch import Tensor
 
 from trainer.contract.config import TrainingConfig
 from trainer.contract.events import Phase, Saved, Warned
-from trainer.contract.saves import SaveFormat, SaveSection
 from trainer.dataset.plan import Plan
-from trainer.model.facts import ModelFacts
 from trainer.model.load import Networks
 from trainer.model.save import save_model
+from trainer.model.saved_size import form_of, source_form
 from trainer.training.ema import Average
 from trainer.training.engine import Engine
 from trainer.training.naming import RAW
 from trainer.training.objective import TIMESTEPS
 from trainer.training.shelf import Shelf
-
-
-def source_form(facts: ModelFacts) -> SaveFormat:
-    """The kind of the model that training started from."""
-    if facts.format == "diffusers":
-        return "diffusers_safetensors" if any((facts.path / "unet").glob("*.safetensors")) else "diffusers"
-    return facts.format
-
-
-def form_of(saves: SaveSection, source: SaveFormat) -> SaveFormat:
-    """What to write: as chosen, else the kind that training started from, as .safetensors where that is asked for."""
-    if saves.save_model_as is not None:
-        return saves.save_model_as
-    if not saves.use_safetensors:
-        return source
-    return {"ckpt": "safetensors", "diffusers": "diffusers_safetensors"}.get(source, source)  # type: ignore[return-value]
 
 
 class Saver:
