@@ -14,6 +14,7 @@ from gui.figures import clock, count, counted, duration, size
 from gui.form import written
 from gui.marks import card_title, mark, message
 from gui.monitor import RunView
+from gui.run_head import button
 from gui.run_on_page import RunOnPage, epoch_of
 from gui.thumbnails import thumbnail_url
 from trainer.contract.config import DEFAULTS, OPTIONS
@@ -113,8 +114,9 @@ def settings(shown: RunOnPage) -> str:
     listed = "".join(f"<dt>{escape(what)}</dt><dd>{escape(text)}</dd>" for what, text in others)
     differ = f"{counted(len(others), 'setting')} {'differs' if len(others) == 1 else 'differ'} from the defaults"
     more = f"<details><summary>{differ}</summary><dl>{listed}</dl></details>" if others else ""
+    board = button("board", "Open TensorBoard") if options.get("logging_dir") else ""
     folder = f'<p class="at-place">{escape(str(shown.run.path))}</p>'
-    return card("This run", f"<dl>{facts}</dl>{more}{folder}")
+    return card("This run", f"<dl>{facts}</dl>{more}{folder}{board}")
 
 
 def job_options(job_file: Path) -> dict[str, object] | None:

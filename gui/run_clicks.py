@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gui.crash_card import ways_of
+from gui.marks import mark
+from gui.run_cards import job_options
 from gui.run_on_page import RunOnPage, can_go_on
 from gui.studio import Studio
+from gui.tensorboard import open_board
 from trainer.contract.control import send
 from trainer.contract.job import Job
 from trainer.runs.crash import diagnose
@@ -66,6 +69,19 @@ def _follow(studio: Studio, shown: RunOnPage, values: Mapping[str, Any]) -> RunF
     run = new_run(studio.runs, job)
     start_run(run)
     return run
+
+
+def board_link(run: RunFolder) -> str:
+    """Start TensorBoard over what the run logs, as HTML with its address. Raises OSError, RuntimeError."""
+    folder = (job_options(run.job_file) or {}).get("logging_dir")
+    if not isinstance(folder, str) or not Path(folder).is_dir():
+        raise RuntimeError("This run has not logged anything that is still there.")
+    address = open_board(Path(folder))
+    link = f'<a class="at-link" href="{address}" target="_blank" rel="noopener">{address}</a>'
+    return (
+        f'<div class="at-message at-message-good">{mark("good")}<span><strong>TensorBoard is up:</strong> {link} '
+        "It answers on this computer only, and ends with the studio.</span></div>"
+    )
 
 
 def _way(shown: RunOnPage, place: str) -> Way:

@@ -127,7 +127,7 @@ def build_live() -> LivePage:
             loss = part()
             details = part()
         with gr.Column(scale=2, min_width=260, elem_classes=["at-side"]):
-            checkpoints, warnings, settings = part(), part(), part()
+            checkpoints, warnings, settings = part(), part(), part(script=ACT_SCRIPT)
     with gr.Column(elem_classes=["at-card", "at-samples-card"]):
         (strip,) = _titled("Samples", [LATEST, SPREAD], "Which samples")
         samples = part()

@@ -22,7 +22,7 @@ from gui.monitor import Monitors
 from gui.pages.live import ACT_SCRIPT, Choices, LivePage, build_live, part
 from gui.queue_card import queue_card
 from gui.run_cards import job_options
-from gui.run_clicks import do, tend_queue
+from gui.run_clicks import board_link, do, tend_queue
 from gui.run_list import TICK_SCRIPT, list_head, newest_live, rows_of, run_list
 from gui.run_on_page import RunOnPage
 from gui.studio import Studio
@@ -127,8 +127,9 @@ def _wire(studio: Studio, page: RunsPage) -> None:
     ]
     clicks = [
         part.click
-        for part in (live.crumbs, live.head, live.ending, page.list_head, page.list_body, page.queue, page.side_by_side)
+        for part in (live.crumbs, live.head, live.ending, live.settings, page.list_head, page.list_body, page.queue)
     ]
+    clicks.append(page.side_by_side.click)
     # One after another for all browsers: two answers for one browser could otherwise overtake each other.
     one = {**quiet, "concurrency_limit": 1, "concurrency_id": "runs-show"}
     # Gradio's own choice would drop a second click that comes while the first is still at work.
@@ -243,6 +244,8 @@ def _act(studio: Studio, page: RunsPage, monitors: Monitors, data: dict[str, str
         if kind in ("goes_on", "release"):
             tend_queue(studio, kind)
             return updates
+        if kind == "board" and run is not None:
+            return updates | {page.words: board_link(run)}
         following = do(studio, look(monitors, run), kind, data.get("way", "")) if run is not None else None
     except (OSError, RuntimeError) as failure:
         return updates | {page.words: message("bad", "That could not be done.", f"{failure}")}

@@ -104,7 +104,7 @@ def learn(training: Training) -> Result:
             training.ledger.settle()
             return "stopped"
         due = due_after(training.asked, step, group, wishes)
-        late = pause(training, step, group, due)
+        late = see_to(training, step, group, due)
         if "stop" in wishes:
             stop(training, step, group)
             return "stopped"
@@ -159,7 +159,7 @@ def due_after(asked: Asked, step: int, group: Group, wishes: set[Wish]) -> set[D
     return due
 
 
-def pause(training: Training, step: int, group: Group, due: set[Due]) -> set[Wish]:
+def see_to(training: Training, step: int, group: Group, due: set[Due]) -> set[Wish]:
     """Between two steps: save, measure and sample what is due. Returns the wishes that were heard only now."""
     if not due:
         return set()
