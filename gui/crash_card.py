@@ -32,12 +32,13 @@ def crash_card(shown: RunOnPage) -> str:
         if crash.evidence
         else ""
     )
+    told = report(shown.run, shown.status, crash, shown.view.started, shown.view.planned)
     return (
         f'<section class="at-card at-inner-card at-ending at-ending-{shown.status.state}">'
         f'<div class="at-ending-title"><h2>{escape(crash.title)}</h2>'
         '<button type="button" class="at-button" data-copy=".at-report" data-done="Copied">Copy report</button></div>'
         f"<p>{escape(crash.about)}</p>{_safe(shown)}{evidence}"
-        f'<pre class="at-report" hidden>{escape(report(shown.run, shown.status, crash))}</pre></section>'
+        f'<pre class="at-report" hidden>{escape(told)}</pre></section>'
         f"{_mends(shown, crash)}"
     )
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from trainer.__main__ import main
+from trainer.contract.events import EventWriter, Saved
+from trainer.runs.ending import record_exit
 from trainer.runs.folder import RunFolder, list_runs
 from trainer.runs.order import hold
 from trainer.runs.queue import queued_runs
@@ -71,6 +73,42 @@ def test_run_without_a_state_is_not_resumed(held: Path, capsys: pytest.CaptureFi
     assert main(["resume", run.path.name, *there]) == 2
     told = capsys.readouterr().err
     assert "is queued" in told and "left no state to go on from" in told
+
+
+def test_a_crash_is_shown_with_what_mends_it(held: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`show` says why a run ended by itself and which words start it again; --json has the same for programs."""
+    run = crashed_run(held, capsys)
+    assert main(["show", run.path.name, "--home", str(held)]) == 0
+    told = capsys.readouterr().out
+    assert "The graphics card ran out of memory." in told and "CUDA out of memory." in told
+    assert f"resume {run.path.name} --gradient_checkpointing True" in told
+    assert f"train --job {run.job_file} --unetonly True" in told
+    assert main(["show", run.path.name, "--json", "--home", str(held)]) == 0
+    crash = json.loads(capsys.readouterr().out)["crash"]
+    assert crash["code"] == "card_memory" and {"gradient_checkpointing": True} in [w["values"] for w in crash["ways"]]
+
+
+def test_a_state_does_not_survive_every_change(held: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`resume` with an option that a run cannot change under way says so, and makes no run."""
+    run = crashed_run(held, capsys)
+    assert main(["resume", run.path.name, "--train_batch_size", "2", "--home", str(held)]) == 2
+    assert "with another train_batch_size" in capsys.readouterr().err
+    assert list_runs(held / "runs") == [run]
+
+
+def crashed_run(held: Path, capsys: pytest.CaptureFixture[str]) -> RunFolder:
+    """A run with a state that the card's memory ended."""
+    assert main(["queue", "--preset", "demo", "--home", str(held)]) == 0
+    (run,) = queued_runs(held / "runs")
+    state = run.state / "step-00000005"
+    state.mkdir(parents=True)
+    writer = EventWriter(run.events_file)
+    writer.write(Saved(kind="state", step=5, epoch=1, path=str(state), size_bytes=1))
+    writer.close()
+    run.log_file.write_text("torch.OutOfMemoryError: CUDA out of memory.\n", encoding="utf-8")
+    record_exit(run, 1, None, "ended with code 1 at step 5")
+    capsys.readouterr()
+    return run
 
 
 def test_folder_of_a_presets_name_is_no_preset(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def show(argv: Sequence[str]) -> int:
         if crash.evidence:
             print(f"  {crash.evidence}")
         for way in crash.ways:
-            verb = "train anew with" if begins_anew(way.values) else f"resume {run.path.name}"
+            verb = f"train --job {run.job_file}" if begins_anew(way.values) else f"resume {run.path.name}"
             print(f"{way.title}: {way.about}\n  {verb} {as_flags(way.values)}".rstrip())
     return 0
 
@@ -165,6 +165,10 @@ def resume(argv: Sequence[str]) -> int:
             f"is {status.state}" if status.state in ("queued", "running", "stopping") else "left no state to go on from"
         )
         return refuse([Problem("value.run", f"{run.path.name} {why}.")], line)
+    if begins_anew(line.values):
+        names = ", ".join(name for name in line.values if begins_anew({name: None}))
+        message = f"A state cannot be gone on from with another {names}. Train anew with --job {run.job_file} and this."
+        return refuse([Problem("value.run", message, tuple(line.values))], line)
     job = job_after(run, line.values, state)
     if not isinstance(job, Job):
         return refuse(job, line)

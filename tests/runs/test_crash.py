@@ -176,7 +176,9 @@ def test_report_holds_what_helps_and_no_names(dead: RunFolder) -> None:
     log = f"loading {Path.home()}/models/a.ckpt for {name}\ntoken hf_abcdefgh12345678\n"
     log += "http://me:secret@proxy:80/\nRuntimeError: x"
     crash = die(dead, log=log)
-    text = report(dead, status_of(dead), crash)
+    started = Started(pid=1, version="1.2", device="NVIDIA RTX 3070", seed=0, vram_total_gib=8.0)
+    text = report(dead, status_of(dead), crash, started, None)
+    assert text.startswith("Atelier 1.2, ") and "NVIDIA RTX 3070, card memory 8.0 GiB" in text
     assert "unknown: The trainer ended by itself" in text and "RuntimeError: x" in text
     assert "torch 2." in text and "pretrained_model_name_or_path: /models/some" in text
     assert "~/models/a.ckpt" in text and str(Path.home()) + "/" not in text

@@ -7,10 +7,11 @@ import getpass
 import os
 import platform
 import re
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from trainer.contract.events import EventReader, Planned, Started
+from trainer.contract.events import Planned, Started
 from trainer.contract.job import differing, read_options
 from trainer.runs.crash import Crash, end_of_log
 from trainer.runs.folder import RunFolder
@@ -23,11 +24,8 @@ _SECRETS = re.compile(r"(hf_|sk-|ghp_)[A-Za-z0-9]{8,}|(?<=//)[^/\s:@]+:[^/\s@]+(
 """Tokens of hubs and services, and names with passwords in addresses."""
 
 
-def report(run: RunFolder, status: Status, crash: Crash | None) -> str:
+def report(run: RunFolder, status: Status, crash: Crash, started: Started | None, planned: Planned | None) -> str:
     """The text: what happened, versions, machine, the options that differ, the end of the log."""
-    events = EventReader(run.events_file).read()
-    started = next((event for event in reversed(events) if isinstance(event, Started)), None)
-    planned = next((event for event in reversed(events) if isinstance(event, Planned)), None)
     version = started.version if started is not None else "of an unknown version"
     lines = [f"Atelier {version}, {platform.system()} {platform.release()}, Python {platform.python_version()}"]
     lines.append(", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
@@ -37,8 +35,7 @@ def report(run: RunFolder, status: Status, crash: Crash | None) -> str:
     if planned is not None:
         lines.append(f"{planned.images} images, batches of {planned.batch_size}, {planned.total_steps} steps")
     lines += ["", f"{status.state}: {status.detail} (code {status.exit_code}, signal {status.signal})"]
-    if crash is not None:
-        lines += [f"{crash.code}: {crash.title}", crash.evidence]
+    lines += [f"{crash.code}: {crash.title}", crash.evidence]
     options = differing(read_options(run.job_file) or {})
     lines += ["", "Options that differ from the defaults:", *(f"  {name}: {value}" for name, value in options.items())]
     tail = [line for line in end_of_log(run).splitlines() if line.strip()][-LOG_LINES:]
@@ -60,6 +57,7 @@ def redacted(text: str) -> str:
     return re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.])", "[user]", text) if len(name) > 2 else text
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

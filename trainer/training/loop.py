@@ -78,8 +78,8 @@ def learn(training: Training) -> Result:
     step, plan = training.first_step, training.plan
     if training.asked.samples.sample_at_first and step == 0:
         training.sampler.draw(0, training.run, training.events)
-    if training.asked.validation.validation_split and step == 0:
-        training.validator.measure(0, 0, training.events)
+    if measured_at(training.asked.validation, plan, step):
+        training.validator.measure(step, step // plan.steps_per_epoch, training.events)
     go_on(training, step)
 
     late: set[Wish] = set()
@@ -115,6 +115,15 @@ def learn(training: Training) -> Result:
 
     finish(training, step, group)
     return "completed"
+
+
+def measured_at(validation: ValidationSection, plan: Plan, step: int) -> bool:
+    """Whether the images held out are measured where a run begins: before all steps, and at a step that is due.
+
+    A run that is stopped or paused leaves at once, so the measurement of its last step is made by the one that resumes.
+    """
+    every = validation.validate_every_n_steps or plan.steps_per_epoch
+    return bool(validation.validation_split) and step % every == 0
 
 
 def wishes_of(readings: Sequence[Reading]) -> set[Wish]:
