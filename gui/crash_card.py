@@ -9,6 +9,7 @@ from html import escape
 from gui.figures import count
 from gui.marks import card_title, message
 from gui.run_on_page import RunOnPage, can_go_on
+from trainer.contract.events import Saved
 from trainer.runs.crash import Crash, diagnose
 from trainer.runs.following import begins_anew, exists
 from trainer.runs.report import report
@@ -32,19 +33,19 @@ def crash_card(shown: RunOnPage) -> str:
         if crash.evidence
         else ""
     )
+    state = can_go_on(shown)
     told = report(shown.run, shown.status, crash, shown.view.started, shown.view.planned)
     return (
         f'<section class="at-card at-inner-card at-ending at-ending-{shown.status.state}">'
         f'<div class="at-ending-title"><h2>{escape(crash.title)}</h2>'
         '<button type="button" class="at-button" data-copy=".at-report" data-done="Copied">Copy report</button></div>'
-        f"<p>{escape(crash.about)}</p>{_safe(shown)}{evidence}"
+        f"<p>{escape(crash.about)}</p>{_safe(shown, state)}{evidence}"
         f'<pre class="at-report" hidden>{escape(told)}</pre></section>'
-        f"{_mends(shown, crash)}"
+        f"{_mends(crash, state)}"
     )
 
 
-def _safe(shown: RunOnPage) -> str:
-    state = can_go_on(shown)
+def _safe(shown: RunOnPage, state: Saved | None) -> str:
     if state:
         step = count(state.step)
         return message(
@@ -56,18 +57,17 @@ def _safe(shown: RunOnPage) -> str:
     return message("info", "Nothing had been saved yet.") if shown.view.step else ""
 
 
-def _mends(shown: RunOnPage, crash: Crash) -> str:
+def _mends(crash: Crash, state: Saved | None) -> str:
     ways = ways_of(crash)
     aside = "Gentlest first. " if len(ways) > 2 else ""
-    rows = "".join(_row(shown, place, way, first=place == 0) for place, way in enumerate(ways))
+    rows = "".join(_row(state, place, way, first=place == 0) for place, way in enumerate(ways))
     return (
         '<section class="at-card at-inner-card at-ways">'
         f"{card_title('What may mend it', f'{aside}This run is kept as it is; a retry is a new run.')}{rows}</section>"
     )
 
 
-def _row(shown: RunOnPage, place: int, way: Way, *, first: bool) -> str:
-    state = can_go_on(shown)
+def _row(state: Saved | None, place: int, way: Way, *, first: bool) -> str:
     begins = f"Goes on from step {count(state.step)}." if state and not begins_anew(way.values) else "Begins anew."
     look = "at-button at-primary" if first and way.values else "at-button"
     words = "Retry with this" if way.values else "Retry"

@@ -118,3 +118,7 @@ def _read(kind: Kind, value: str) -> Any:
     if number != number:
         raise ValueError
     return number
+
+
+PLAIN_ADAMW = {"use_8bit_adam": False, "optimizer_type": "AdamW", "optimizer_args": None}
+"""The option values that choose the optimizer that is always there: PyTorch's own."""

@@ -1,6 +1,7 @@
 """What may mend a run that crashed: option values to change, from what changes nothing in the result to what does.
 
-Comes in: the settings of the crashed run. Goes out: the ways that fit it.
+Comes in: the settings of the crashed run. Goes out: the ways that fit it; `ways_for` of crash.py leaves out those
+that are set already.
 """
 
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.contract.config import TrainingConfig
+from trainer.contract.optimizers import PLAIN_ADAMW
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +23,8 @@ class Way:
 
 def less_memory(config: TrainingConfig) -> list[Way]:
     """What makes a run smaller, from what changes nothing in the result to what changes much."""
-    ways = []
-    if not config.hardware.gradient_checkpointing:
-        about = "Calculates parts twice instead of keeping them: slower by about a third. The result is the same."
-        ways.append(Way("Gradient checkpointing", about, {"gradient_checkpointing": True}))
+    about = "Calculates parts twice instead of keeping them: slower by about a third. The result is the same."
+    ways = [Way("Gradient checkpointing", about, {"gradient_checkpointing": True})]
     images = config.images
     if not images.cached and not images.random_crop and not images.color_aug:
         about = "The VAE encodes every image once and leaves before the first step. The result is the same."
@@ -49,11 +49,7 @@ def less_memory(config: TrainingConfig) -> list[Way]:
 
 def less_host_memory(config: TrainingConfig) -> list[Way]:
     """What leaves the computer's memory to others."""
-    workers = config.hardware.max_data_loader_n_workers
-    alone = Way(
-        "Read images without helpers", "Each helper process takes memory of its own.", {"max_data_loader_n_workers": 0}
-    )
-    return ([] if workers == 0 else [alone]) + less_memory(config)
+    return [_alone("Each helper process takes memory of its own."), *less_memory(config)]
 
 
 def smaller_saves(config: TrainingConfig) -> list[Way]:
@@ -66,9 +62,8 @@ def smaller_saves(config: TrainingConfig) -> list[Way]:
     if saves.save_every_n_steps and not saves.save_last_n_steps:
         steps = 2 * saves.save_every_n_steps
         ways.append(Way("Keep the last two saves", "Older saves of the run are removed.", {"save_last_n_steps": steps}))
-    if saves.save_state:
-        about = "Only the rotating state for a crash is kept, not one with every save."
-        ways.append(Way("No states beside the saves", about, {"save_state": False}))
+    about = "Only the rotating state for a crash is kept, not one with every save."
+    ways.append(Way("No states beside the saves", about, {"save_state": False}))
     return ways
 
 
@@ -95,14 +90,16 @@ def calmer(config: TrainingConfig) -> list[Way]:
 
 def without_bitsandbytes(config: TrainingConfig) -> list[Way]:
     """The same run with an optimizer of PyTorch's own."""
-    values = {"use_8bit_adam": False, "optimizer_type": "AdamW", "optimizer_args": None}
-    return [Way("Plain AdamW", "Needs more memory, and nothing that is not installed.", values)]
+    return [Way("Plain AdamW", "Needs more memory, and nothing that is not installed.", PLAIN_ADAMW)]
 
 
 def without_helpers(config: TrainingConfig) -> list[Way]:
     """Images read in the trainer's own process."""
-    about = "Images are read by the trainer itself, so nothing has to be shared between processes."
-    return [Way("Read images without helpers", about, {"max_data_loader_n_workers": 0})]
+    return [_alone("Images are read by the trainer itself, so nothing has to be shared between processes.")]
+
+
+def _alone(about: str) -> Way:
+    return Way("Read images without helpers", about, {"max_data_loader_n_workers": 0})
 
 
 def without_bad_images(config: TrainingConfig) -> list[Way]:

@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from trainer.contract.config import TrainingConfig
-from trainer.contract.optimizers import OPTIMIZERS
+from trainer.contract.optimizers import OPTIMIZERS, PLAIN_ADAMW
 from trainer.contract.problems import Mend, Problem
 from trainer.contract.rate import RateSection
 from trainer.model.attention import attend_with_xformers
@@ -82,7 +82,7 @@ def _precision_problems(config: TrainingConfig, device: torch.device) -> list[Pr
 def _optimizer_problems(rate: RateSection, device: torch.device) -> list[Problem]:
     """One real step of the optimizer on a small tensor: an import alone proves nothing."""
     name, package = rate.optimizer, OPTIMIZERS[rate.optimizer].package
-    mend = Mend("Use plain AdamW", {"use_8bit_adam": False, "optimizer_type": "AdamW", "optimizer_args": None})
+    mend = Mend("Use plain AdamW", PLAIN_ADAMW)
     fields = ("use_8bit_adam", "optimizer_type", "optimizer_args")
     try:
         # Packages print advice of their own when they fail; ours is the one to read.

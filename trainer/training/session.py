@@ -127,12 +127,11 @@ def explain(failure: BaseException) -> tuple[str, str]:
         )
         return "bad_image", f"{words} Mend it or take it out, then start or resume."
     words = str(failure).strip() or "no further words"
+    code = _disk_code(failure) if isinstance(failure, OSError) else ""
     if isinstance(failure, OSError) and failure.filename is not None:
         words = failure.strerror or words
-        return _disk_code(
-            failure
-        ), f"{failure.filename}: {words}. Look at the folder and its disk, then resume or start again."
-    return _disk_code(failure) if isinstance(failure, OSError) else "", f"{type(failure).__name__}: {words}"
+        return code, f"{failure.filename}: {words}. Look at the folder and its disk, then resume or start again."
+    return code, f"{type(failure).__name__}: {words}"
 
 
 def _disk_code(failure: OSError) -> str:
