@@ -1,22 +1,28 @@
 """The names of weights in single files, held against the recorded lists of real 1.x and 2.x files."""
 
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tests.tiny_models import load
+from tests.training.recorded import digest
+from trainer.contract.saves import SaveFormat
 from trainer.model.architecture import published, text_config, unet_config, vae_config
-from trainer.model.checkpoint import NAMES
+from trainer.model.checkpoint import NAMES, read_checkpoint
 from trainer.model.facts import text_size
 from trainer.model.keys import ema_names, unet_names
 from trainer.model.load import Networks
 from trainer.model.modules import empty_text_encoder, empty_unet, empty_vae
+from trainer.model.save import save_model
 from trainer.model.single_file import average_tensors, single_file_tensors
 from trainer.model.stored import StoredTensor
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "model"
 FAMILIES = ("v1", "v2")
+POSITION_IDS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 
 
 def recorded(family: str) -> dict[str, tuple[int, ...]]:
@@ -47,8 +53,24 @@ def test_real_sizes_have_the_recorded_names_and_shapes(real: tuple[str, dict[str
     tensors = single_file_tensors(networks, states, torch.float16)
     assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == recorded(family)
     others = {name for name, tensor in tensors.items() if tensor.dtype != torch.float16}
-    assert others == ({"cond_stage_model.transformer.text_model.embeddings.position_ids"} if family == "v1" else set())
+    assert others == ({POSITION_IDS} if family == "v1" else set())
     assert {NAMES[tensors[name].dtype] for name in others} <= {"I64"}
+
+
+@pytest.mark.parametrize("form", ["safetensors", "ckpt"])
+def test_every_name_has_the_recorded_value(form: SaveFormat, tmp_path: Path) -> None:
+    """Digests of all 996 weights of a tiny 1.x model in a single file, as another program's converter wrote them."""
+    tiny = FIXTURES.parent / "training" / "models" / "tiny-sd1"
+    path = save_model(load(tiny), tmp_path / "x", form=form, precision="float")[0]
+    rows = (FIXTURES / "values-tiny-sd1.txt").read_text(encoding="utf-8").splitlines()
+    with closing(read_checkpoint(path)) as written:
+        assert set(written) - {row.split(" ")[0] for row in rows} == {POSITION_IDS}
+        for row in rows:
+            name, shape, *figures = row.split(" ")
+            assert "x".join(map(str, written[name].shape)) == shape
+            total, length, wave = map(float, figures)
+            # The file has nine digits of each.
+            assert digest(written[name]) == pytest.approx([total, length, wave], abs=1e-7 * (1 + length)), name
 
 
 def test_parameter_counts_are_the_published_ones(real: tuple[str, dict[str, dict[str, torch.Tensor]]]) -> None:

@@ -80,6 +80,10 @@ class Sampler:
 
     def picture(self, prompt: Prompt, seed: int) -> np.ndarray:
         """One picture, uint8 [H, W, 3]."""
+        return self.levels(prompt, seed).round().to("cpu", torch.uint8).numpy()
+
+    def levels(self, prompt: Prompt, seed: int) -> Tensor:
+        """One picture before it is rounded: fp32 [H, W, 3], 0 to 255."""
         device = self._engine.device
         width, height = self._size(prompt)
         channels = self._networks.unet.config.in_channels
@@ -110,14 +114,13 @@ class Sampler:
             x0, eps = (x_t - noise * guided) / image, guided
         return self._schedule.add_noise(x0, eps, torch.full((1,), then, device=x_t.device))
 
-    def _decode(self, latents: Tensor) -> np.ndarray:
+    def _decode(self, latents: Tensor) -> Tensor:
         vae = self._networks.vae
         with self._engine.autocast():
             out = vae.decode(latents / SCALE).sample.float()
         if not bool(out.isfinite().all()):  # half precision overflows in some VAEs
             out = vae.decode(latents / SCALE).sample.float()
-        pixels = (out[0].permute(1, 2, 0) * 127.5 + 127.5).nan_to_num(0).clamp(0, 255).round()
-        return pixels.to("cpu", torch.uint8).numpy()
+        return (out[0].permute(1, 2, 0) * 127.5 + 127.5).nan_to_num(0).clamp(0, 255)
 
     @contextmanager
     def _as_shown(self) -> Iterator[None]:
