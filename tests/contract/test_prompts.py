@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.contract.prompts import Prompt, parse_prompts
+from trainer.contract.prompts import SAMPLERS, Prompt, parameters, parse_prompts, sampler_named
 
 
 def test_all_flags_are_read() -> None:
@@ -30,10 +30,30 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert parse_prompts(str(tmp_path / "none.txt"))[1][0].code == "rule.prompts_file"
 
 
-@pytest.mark.parametrize("line", ["a --q 3", "a --w wide", "a --s 0", "a --d 1.5", "a --l"])
+@pytest.mark.parametrize(
+    "line", ["a --q 3", "a --w wide", "a --s 0", "a --d 1.5", "a --l", "a --l nan", "a --s inf", "a --ss ddpm"]
+)
 def test_a_wrong_flag_is_named(line: str) -> None:
     """A flag that is not known or a value that does not fit is said with the number of its line."""
     prompts, problems = parse_prompts(f"fine\n{line}")
     assert len(prompts) == 1
     (problem,) = problems
     assert problem.message.startswith("Prompt 2: ") and problem.fields == ("sample_prompts",)
+
+
+def test_samplers_by_their_many_names() -> None:
+    """A sampler is known by the name that pages show, by kohya's and in any letter case."""
+    for text, name in (("euler_a", "Euler a"), ("k_euler_a", "Euler a"), ("dpmsolver++", "DPM++ 2M"), ("ddim", "DDIM")):
+        assert parse_prompts(f"a star --ss {text}")[0] == [Prompt("a star", sampler=name)]
+    assert [sampler_named(name.upper()) for name in SAMPLERS] == list(SAMPLERS)
+
+
+def test_parameters_are_read_as_web_uis_read_them() -> None:
+    """Prompt, unwanted words, then settings; a value with a comma is quoted, Karras has a place of its own."""
+    prompt = Prompt("two lines,\nred", "blurry, dark", steps=20, scale=7.0, sampler="DPM++ 2M Karras")
+    text = parameters(prompt, 42, (512, 768), Model="a, b: c", **{"Clip skip": 2})
+    assert text == (
+        "two lines,\nred\nNegative prompt: blurry, dark\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, "
+        'CFG scale: 7, Seed: 42, Size: 512x768, Model: "a, b: c", Clip skip: 2'
+    )
+    assert parameters(Prompt("a"), 1, (64, 64)).splitlines()[1].startswith("Steps: 28, Sampler: DDIM, CFG scale: 7.5,")

@@ -19,7 +19,7 @@ from trainer.contract.prompts import Prompt
 from trainer.model.load import Networks
 from trainer.model.save import save_model
 from trainer.training.engine import Engine
-from trainer.training.sampling import Drawing, Sampler
+from trainer.training.painter import Drawing, Painter
 
 TRANSFORMERS_4 = "4.57.6"
 
@@ -51,10 +51,9 @@ def test_from_single_file_draws_our_picture(
     networks = load(path)
     # Tiny models are not at home at the sizes that shapes foretell; real ones are.
     assert networks.prediction == {"v1": "epsilon", "v2": "v"}[family]
-    sampler = Sampler(networks, None, [prompt], Drawing((64, 64), 0, None, networks.prediction), Engine("no"))
+    painter = Painter(networks, Drawing((64, 64), 0, None, networks.prediction), Engine("no"))
     networks.vae.float()
-    with torch.no_grad():
-        ours = sampler.levels(prompt, 11).numpy() / 255
+    ours = painter.levels(prompt, 11).numpy() / 255
     AcceleratorState._reset_state(reset_partial_state=True)
     assert theirs.std() > 0.01, "there is something in the picture"
     assert np.abs(ours - theirs).max() <= 1e-4

@@ -277,7 +277,7 @@ class SampleSection(Section):
 
     sample_prompts: Annotated[str | None, Shown("Prompts", basic=True, look="lines")] = None
     """One prompt a line, or a .txt file. At the end: --n unwanted words --w width --h height --d seed --s steps
-    --l scale."""
+    --l scale --ss sampler."""
 
     sample_every_n_steps: Annotated[int | None, Field(ge=1), Shown("Sample every", unit="steps")] = None
     """Draw the prompts each time this many steps are done."""

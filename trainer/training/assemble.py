@@ -34,8 +34,9 @@ from trainer.training.loop import Asked, Training
 from trainer.training.objective import Objective
 from trainer.training.optimizer import make_optimizer
 from trainer.training.outcome import Refused, Stopped
+from trainer.training.painter import drawing_of
 from trainer.training.resuming import Start, model_digest, other_model
-from trainer.training.sampling import Drawing, Sampler
+from trainer.training.sampling import Sampler
 from trainer.training.saving import Saver
 from trainer.training.shelf import Shelf, still_there
 from trainer.training.state import StateRecord, Tensors, clear_leftovers, read_tensors
@@ -289,16 +290,7 @@ def asked_of(config: TrainingConfig, first_step: int) -> Asked:
 def make_sampler(config: TrainingConfig, networks: Networks, average: Average | None, around: Surroundings) -> Sampler:
     """The sampler of the job's prompts; one without prompts draws nothing."""
     prompts, _ = parse_prompts(config.samples.sample_prompts)
-    zero_snr = config.loss.zero_terminal_snr
-    drawing = Drawing(
-        config.images.size,
-        around.seed,
-        config.networks.clip_skip,
-        networks.prediction,
-        zero_snr,
-        config.captions.token_limit,
-        config.captions.weighted_captions,
-    )
+    drawing = drawing_of(config, around.seed, networks.prediction)
     return Sampler(networks, average, prompts, drawing, around.engine)
 
 
