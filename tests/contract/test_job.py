@@ -69,6 +69,13 @@ BROKEN: dict[str, dict[str, object]] = {
     "text_encoder_rate_unused": {"learning_rate_te": 1e-6, "unetonly": True},
     "relative_step": {"optimizer_type": "Adafactor", "optimizer_args": "relative_step=True"},
     "warmup_init_alone": {"optimizer_type": "Adafactor", "optimizer_args": "warmup_init=True"},
+    "schedule_of_schedule_free": {"optimizer_type": "AdamWScheduleFree", "lr_scheduler": "cosine"},
+    "two_warmups": {
+        "optimizer_type": "AdamWScheduleFree",
+        "optimizer_args": "warmup_steps=9",
+        "lr_warmup_steps": 5,
+    },
+    "two_averages": {"optimizer_type": "AdamWScheduleFree", "use_ema": True, "save_raw": True},
     "cycles_unused": {"lr_scheduler_num_cycles": 2},
     "power_unused": {"lr_scheduler_power": 2},
     "huber_scale_by_noise": {"loss_type": "huber", "huber_scale": 2},

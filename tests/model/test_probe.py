@@ -11,8 +11,8 @@ from tests.tiny_models import load, make_tiny
 from trainer.contract.events import Event, Warned
 from trainer.model.load import Networks
 from trainer.model.probe import probe_prediction
-from trainer.training.assemble import doubt_prediction
 from trainer.training.objective import NoiseSchedule
+from trainer.training.trained import doubt_prediction
 
 
 class Perfect(nn.Module):

@@ -78,6 +78,8 @@ def test_optimizer_moves_as_its_package_says(name: str) -> None:
     own = {"scale_parameter": False, "relative_step": False} if name == "Adafactor" else {}
     parameters = [{"params": list(network.parameters()), "name": part} for part, network in theirs.items()]
     direct = optimizer_class(name)(parameters, lr=rate, weight_decay=0.02, **own)
+    if OPTIMIZERS[name].averages:
+        direct.train()
     learn(theirs, direct, 10, rate)
     for mine, other in zip(weights(networks), weights(theirs), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-7)

@@ -19,7 +19,7 @@ from trainer.contract.events import EventReader, Finished, Phase, Planned, Saved
 from trainer.contract.identity import identity_of, read_identity
 from trainer.dataset.pixels import PictureUnreadable
 from trainer.model.load import load_networks
-from trainer.training import assemble
+from trainer.training import trained
 from trainer.training.learner import Learner
 from trainer.training.outcome import Diverged, Refused
 from trainer.training.state import read_tensors
@@ -267,8 +267,8 @@ def test_small_networks_take_one_thread(tiny_v1: Path) -> None:
         for device, small, expected in (("cuda", True, 2), ("cpu", False, 2), ("cpu", True, 1)):
             torch.set_num_threads(2)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(assemble, "SMALL", 10**9 if small else 1)
-                assemble.spare_threads(networks, torch.device(device))
+                patch.setattr(trained, "SMALL", 10**9 if small else 1)
+                trained.spare_threads(networks, torch.device(device))
             assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 OptimizerName = Literal[
-    "AdamW", "AdamW8bit", "PagedAdamW8bit", "Adafactor", "Lion", "Lion8bit", "Prodigy", "DAdaptAdam"
+    "AdamW",
+    "AdamW8bit",
+    "PagedAdamW8bit",
+    "AdamWScheduleFree",
+    "Adafactor",
+    "Lion",
+    "Lion8bit",
+    "Prodigy",
+    "DAdaptAdam",
 ]
 Kind = Literal["number", "whole", "switch", "pair", "number or none"]
 
@@ -34,12 +42,19 @@ class OptimizerFacts:
     """Where ours are not the package's own."""
     finds_rate: bool = False
     """It looks for the size of its steps by itself, and the learning rate is a factor of it: about 1."""
+    averages: bool = False
+    """It keeps an average of the weights, which is what a model is used with, and takes no schedule for that."""
 
 
 OPTIMIZERS: dict[str, OptimizerFacts] = {
     "AdamW": OptimizerFacts("torch", _ADAM | {"amsgrad": "switch"}),
     "AdamW8bit": OptimizerFacts("bitsandbytes", _ADAM | {"min_8bit_size": "whole"}),
     "PagedAdamW8bit": OptimizerFacts("bitsandbytes", _ADAM | {"min_8bit_size": "whole"}),
+    "AdamWScheduleFree": OptimizerFacts(
+        "schedulefree",
+        _ADAM | {"warmup_steps": "whole", "r": "number", "weight_lr_power": "number", "foreach": "switch"},
+        averages=True,
+    ),
     "Adafactor": OptimizerFacts(
         "transformers",
         {

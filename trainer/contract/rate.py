@@ -59,6 +59,7 @@ class RateSection(Section):
             words={
                 "AdamW8bit": "AdamW, 8-bit",
                 "PagedAdamW8bit": "AdamW, 8-bit, paged",
+                "AdamWScheduleFree": "AdamW, schedule-free",
                 "Lion8bit": "Lion, 8-bit",
                 "DAdaptAdam": "D-Adaptation Adam",
             },

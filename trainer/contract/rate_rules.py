@@ -1,12 +1,16 @@
 """Rules about optimizer, learning rate and schedule."""
 
 from trainer.contract.config import TrainingConfig
-from trainer.contract.optimizers import OPTIMIZERS
+from trainer.contract.optimizers import OPTIMIZERS, PLAIN_ADAMW
 from trainer.contract.rule import Rule
 
 
 def _finds_rate(config: TrainingConfig) -> bool:
     return OPTIMIZERS[config.rate.optimizer].finds_rate
+
+
+def _averages(config: TrainingConfig) -> bool:
+    return OPTIMIZERS[config.rate.optimizer].averages
 
 
 def _relative(config: TrainingConfig) -> bool:
@@ -65,6 +69,30 @@ RATE_RULES: tuple[Rule, ...] = (
         message="Only the U-Net is trained: the text encoder's learning rate has no effect.",
         mends=(("Leave it out", {"learning_rate_te": None}),),
         severity="warning",
+    ),
+    Rule(
+        code="schedule_of_schedule_free",
+        fields=("lr_scheduler", "optimizer_type"),
+        broken=lambda c: _averages(c) and c.rate.lr_scheduler not in ("constant", "constant_with_warmup"),
+        message="This optimizer averages the weights in place of a schedule, and a falling rate undoes that.",
+        mends=(("Constant rate", {"lr_scheduler": "constant"}), ("Use AdamW", PLAIN_ADAMW)),
+    ),
+    Rule(
+        code="two_warmups",
+        fields=("lr_warmup_steps", "optimizer_args"),
+        broken=lambda c: "warmup_steps" in c.rate.arguments and c.rate.lr_warmup_steps > 0,
+        message="The optimizer has a warm-up of its own among its arguments, and the schedule has one as well.",
+        mends=(("Only the optimizer's", {"lr_warmup_steps": 0}), ("No arguments", {"optimizer_args": None})),
+    ),
+    Rule(
+        code="two_averages",
+        fields=("use_ema", "optimizer_type"),
+        broken=lambda c: _averages(c) and c.networks.use_ema,
+        message="This optimizer averages the weights by itself; a second average of them would only lag behind.",
+        mends=(
+            ("Only the optimizer's", {"use_ema": False, "save_raw": False, "save_ema_keys": False}),
+            ("Use AdamW", PLAIN_ADAMW),
+        ),
     ),
     Rule(
         code="relative_step",

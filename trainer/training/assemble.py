@@ -4,24 +4,21 @@ The order keeps peak memory low: latents are cached and the VAE is sent away bef
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.contract.config import TrainingConfig
-from trainer.contract.events import EventReader, Phase, Saved, Warned
+from trainer.contract.events import EventReader, Phase, Saved
+from trainer.contract.optimizers import OPTIMIZERS
 from trainer.contract.prompts import parse_prompts
 from trainer.dataset.batches import Batches
-from trainer.model.architecture import published
-from trainer.model.attention import set_attention
-from trainer.model.load import Networks, load_ema, load_networks
-from trainer.model.probe import probe_prediction
-from trainer.model.refusals import UnusableModel
-from trainer.training.board import NoBoard, open_board
+from trainer.dataset.plan import Plan
+from trainer.model.load import Networks
+from trainer.training.board import Board, NoBoard, open_board
 from trainer.training.denoiser import Denoiser
-from trainer.training.ema import Average
+from trainer.training.ema import AsUsed, Average
 from trainer.training.engine import Engine
 from trainer.training.feed import BatchMaker, Feed, Share, worker_count
 from trainer.training.gates import Checked
@@ -29,46 +26,30 @@ from trainer.training.keeper import Keeper
 from trainer.training.latent_store import open_store
 from trainer.training.latents import Encoder, FreshLatents, LatentSource, Seen, cache_latents
 from trainer.training.learner import Aim, Learner
-from trainer.training.ledger import EpochLoss, Ledger, Writer
+from trainer.training.ledger import EpochLoss, Ledger
 from trainer.training.loop import Asked, Training
 from trainer.training.objective import Objective
-from trainer.training.optimizer import make_optimizer
-from trainer.training.outcome import Refused, Stopped
+from trainer.training.optimizer import evaluated, make_optimizer
+from trainer.training.outcome import Stopped
 from trainer.training.painter import drawing_of
-from trainer.training.resuming import Start, model_digest, other_model
+from trainer.training.resuming import Start
 from trainer.training.sampling import Sampler
 from trainer.training.saving import Saver
 from trainer.training.shelf import Shelf, still_there
 from trainer.training.state import StateRecord, Tensors, clear_leftovers, read_tensors
+from trainer.training.surroundings import Surroundings
 from trainer.training.suspects import suspect_options
-from trainer.training.text import Reader, freeze_unread_layers
+from trainer.training.text import Reader
+from trainer.training.trained import (
+    choose_trained,
+    doubt_prediction,
+    load,
+    put_back_optimizer,
+    put_back_weights,
+    settle_in,
+    trains_text_encoder,
+)
 from trainer.training.validation import Validator, make_held
-from trainer.training.wishes import Wishes
-
-ZERO_TERMINAL_SNR = {
-    "prediction_type": "v_prediction",
-    "rescale_betas_zero_snr": True,
-    "timestep_spacing": "trailing",
-}
-
-SMALL = 20_000_000
-"""Weights of a U-Net below which a second thread is a loss: the demo's (2 million) learns 8.9 images/s with two threads
-and 18.9 with one, on two cores of an AMD EPYC (2026-11-27)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where a run takes place and whom it talks to."""
-
-    engine: Engine
-    events: Writer
-    wishes: Wishes
-    run: Path
-    seed: int
-
-    def warn(self, code: str, message: str) -> None:
-        """Tell something to look at."""
-        self.events.write(Warned(code=code, message=message))
 
 
 def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> Training:
@@ -88,10 +69,11 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
     settle_in(config, checked, networks, around)
     if start.step == 0 and engine.main:
         doubt_prediction(networks, around.events)
-    denoiser = Denoiser(networks.unet, networks.text_encoder, config.networks.clip_skip)
     both = {"unet": networks.unet, "text_encoder": networks.text_encoder}
     optimizer = make_optimizer(both, config.rate.optimizer, config.rate.arguments)
     average = make_average(trained, ema, tensors, start) if config.networks.use_ema and engine.main else None
+    as_used = average.in_place if average is not None else partial(evaluated, optimizer)
+    denoiser = Denoiser(networks.unet, networks.text_encoder, config.networks.clip_skip)
     objective = Objective(networks.prediction, config.loss, engine.device)
     aim = Aim(objective, config.length.prior_loss_weight, around.seed, config.rate.max_grad_norm)
     words = config.captions
@@ -101,30 +83,23 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
         put_back_optimizer(optimizer, engine, tensors)
 
     share = Share(config.length.gradient_accumulation_steps, engine.processes, engine.rank)
-    cached = config.images.cached
-    masks = config.loss.mask_source
-    maker = BatchMaker(config.images, config.captions, around.seed, with_pixels=not cached, masks=masks)
-    feed = Feed(batches, maker, share, worker_count(config.hardware.max_data_loader_n_workers, cached))
-    assert feed.steps_per_epoch == plan.steps_per_epoch, "plan and loop count the same"
-    before = start.record.board if start.record is not None else None
-    board = open_board(config.logging, start.step, Path(before) if before else None) if engine.main else NoBoard()
-    ledger = Ledger(around.events, board, engine)
-    if start.record is not None:
-        ledger.epoch_loss = EpochLoss(*start.record.epoch_loss)
+    board = find_board(config, start, engine)
     shelf = Shelf(config.saves, around.events, told_before(around))
-    saver = Saver(networks, config, average, shelf, engine)
+    saver = Saver(networks, config, average, as_used, shelf, engine)
     saver.describe(plan, around.seed)
     record = record_of(config, around, checked.data, digest, share, str(board.folder) if board.folder else None)
+    averaged = average is not None or OPTIMIZERS[config.rate.optimizer].averages
+    at_once = config.length.train_batch_size
     return Training(
         asked=asked_of(config, start.step),
         plan=plan,
         first_step=start.step,
-        feed=feed,
+        feed=make_feed(config, batches, share, plan, around.seed),
         learner=learner,
-        ledger=ledger,
+        ledger=make_ledger(start, board, around),
         average=average,
-        sampler=make_sampler(config, networks, average, around),
-        validator=Validator(held, denoiser, objective, reader, average, engine, board, config.length.train_batch_size),
+        sampler=make_sampler(config, networks, as_used, around),
+        validator=Validator(held, denoiser, objective, reader, as_used, averaged, engine, board, at_once),
         saver=saver,
         keeper=Keeper(record, trained, average, optimizer, plan.steps_per_epoch, shelf, engine),
         shelf=shelf,
@@ -134,79 +109,29 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
     )
 
 
-def load(config: TrainingConfig, start: Start, around: Surroundings) -> tuple[Networks, dict[str, Tensor] | None, str]:
-    """The networks, the average that their file holds (where one is to be continued), and the digest of the weights."""
-    around.events.write(Phase(name="loading"))
-
-    def tell(done: int, total: int) -> None:
-        around.events.write(Phase(name="loading", done=done // 10**6, total=total // 10**6, unit="MB"))
-
-    try:
-        networks = load_networks(config.model, tell)
-        ema = load_ema(networks) if config.networks.use_ema and start.record is None else None
-    except UnusableModel as refusal:
-        raise Refused([refusal.problem]) from None
-    spare_threads(networks, around.engine.device)
-    digest = model_digest({"unet": networks.unet, "text_encoder": networks.text_encoder})
-    if start.record is not None and start.record.model != digest:
-        raise Refused([other_model()])
-    if config.loss.zero_terminal_snr:
-        # What a saved Diffusers folder says of how to draw. It is DDIM for both families: PNDM of 1.x cannot.
-        networks.scheduler = published("v2", "scheduler") | ZERO_TERMINAL_SNR
-    elif networks.scheduler.get("rescale_betas_zero_snr"):
-        message = (
-            f"{networks.facts.name} was trained with a zero terminal SNR, as its scheduler says, and is trained here "
-            "without: its darkest and brightest pictures fade. Unless you mean that, stop, and set zero_terminal_snr."
-        )
-        around.events.write(Warned(code="zero_terminal_snr", message=message))
-    return networks, ema, digest
+def make_feed(config: TrainingConfig, batches: Batches, share: Share, plan: Plan, seed: int) -> Feed:
+    """What each step learns from."""
+    cached, masks = config.images.cached, config.loss.mask_source
+    maker = BatchMaker(config.images, config.captions, seed, with_pixels=not cached, masks=masks)
+    feed = Feed(batches, maker, share, worker_count(config.hardware.max_data_loader_n_workers, cached))
+    assert feed.steps_per_epoch == plan.steps_per_epoch, "plan and loop count the same"
+    return feed
 
 
-def spare_threads(networks: Networks, device: torch.device) -> None:
-    """One thread for networks as small as the demo's, on a processor: more would wait for one another at each layer."""
-    weights = sum(weight.numel() for weight in networks.unet.parameters())
-    if device.type == "cpu" and weights < SMALL:
-        torch.set_num_threads(1)
+def find_board(config: TrainingConfig, start: Start, engine: Engine) -> Board:
+    """Where the curves go: in the main process on from where the state's run wrote them."""
+    if not engine.main:
+        return NoBoard()
+    before = start.record.board if start.record is not None else None
+    return open_board(config.logging, start.step, Path(before) if before else None)
 
 
-def trains_text_encoder(config: TrainingConfig, step: int) -> bool:
-    """Whether the text encoder is trained in step `step` (counted from 0)."""
-    stop = config.networks.stop_text_encoder_training
-    return not config.networks.unetonly and (stop is None or step < stop)
-
-
-def choose_trained(config: TrainingConfig, networks: Networks, step: int) -> dict[str, Tensor]:
-    """Set what takes gradients from step `step` on; returns all weights that are trained at any time, by full name."""
-    networks.unet.requires_grad_(not config.networks.encoderonly)
-    networks.text_encoder.requires_grad_(trains_text_encoder(config, 0))
-    freeze_unread_layers(networks.text_encoder, config.networks.clip_skip)
-    parts: Mapping[str, nn.Module] = {"unet": networks.unet, "text_encoder": networks.text_encoder}
-    trained = {
-        f"{part}.{name}": weight
-        for part, network in parts.items()
-        for name, weight in network.named_parameters()
-        if weight.requires_grad
-    }
-    if not trains_text_encoder(config, step):
-        networks.text_encoder.requires_grad_(False)
-    return trained
-
-
-@torch.no_grad()
-def put_back_weights(trained: Mapping[str, Tensor], tensors: Tensors) -> None:
-    """Put the weights of a state in place of the loaded ones."""
-    if trained.keys() != tensors.weights.keys():
-        raise Refused([other_model()])
-    for name, weight in trained.items():
-        weight.copy_(tensors.weights[name])
-
-
-def put_back_optimizer(optimizer: torch.optim.Optimizer, engine: Engine, tensors: Tensors) -> None:
-    """Put moments and scale of a state in place. The learning rate is set before each step and not taken from it."""
-    optimizer.load_state_dict(tensors.optimizer["optimizer"])
-    scale = tensors.optimizer["scaler"]
-    if engine.scaler is not None and scale is not None:
-        engine.scaler.load_state_dict(scale)
+def make_ledger(start: Start, board: Board, around: Surroundings) -> Ledger:
+    """The book of the run, with the mean loss of an epoch that is under way."""
+    ledger = Ledger(around.events, board, around.engine)
+    if start.record is not None:
+        ledger.epoch_loss = EpochLoss(*start.record.epoch_loss)
+    return ledger
 
 
 def make_average(
@@ -242,37 +167,6 @@ def latent_source(
     return cache_latents(entries, config.images, encoder, engine, around.seed, Seen(tell, pause, around.warn, store))
 
 
-def settle_in(config: TrainingConfig, checked: Checked, networks: Networks, around: Surroundings) -> None:
-    """Bring U-Net and text encoder to the device, with the attention and the checkpointing that the job asks for."""
-    networks.unet.to(around.engine.device)
-    networks.text_encoder.to(around.engine.device)
-    said = set_attention(networks.unet, config.hardware, around.engine.device)
-    if said and not any(problem.code == "machine.xformers_missing" for problem in checked.problems):
-        around.events.write(Warned(code="attention", message=said))
-    if config.hardware.gradient_checkpointing:
-        # Non-reentrant: the other kind loses the text encoder's gradient behind a frozen U-Net.
-        networks.unet.enable_gradient_checkpointing()
-        networks.text_encoder.activation_checkpointing_enable({"use_reentrant": False})
-    # Checkpointing acts in train mode only; these networks have no dropout, so the mode changes nothing else.
-    networks.unet.train()
-    networks.text_encoder.train()
-
-
-def doubt_prediction(networks: Networks, events: Writer) -> None:
-    """Warn where the weights predict something else than what they are to be trained to predict."""
-    found = probe_prediction(networks)
-    if found is None or found == networks.prediction:
-        return
-    words = {"epsilon": "the noise", "v": "v"}
-    mend = "set" if found == "v" else "clear"
-    message = (
-        f"{networks.facts.name} seems to predict {words[found]}, but is to be trained to predict "
-        f"{words[networks.prediction]}: it would first have to learn the other way. Unless you mean that, stop, and "
-        f"{mend} v_parameterization."
-    )
-    events.write(Warned(code="prediction", message=message))
-
-
 def asked_of(config: TrainingConfig, first_step: int) -> Asked:
     """What the loop itself acts on."""
     stops = trains_text_encoder(config, first_step)
@@ -287,11 +181,11 @@ def asked_of(config: TrainingConfig, first_step: int) -> Asked:
     )
 
 
-def make_sampler(config: TrainingConfig, networks: Networks, average: Average | None, around: Surroundings) -> Sampler:
+def make_sampler(config: TrainingConfig, networks: Networks, as_used: AsUsed, around: Surroundings) -> Sampler:
     """The sampler of the job's prompts; one without prompts draws nothing."""
     prompts, _ = parse_prompts(config.samples.sample_prompts)
     drawing = drawing_of(config, around.seed, networks.prediction)
-    return Sampler(networks, average, prompts, drawing, around.engine)
+    return Sampler(networks, as_used, prompts, drawing, around.engine)
 
 
 def told_before(around: Surroundings) -> list[Saved]:

@@ -3,13 +3,16 @@
 bf16 could not hold it: at a decay of 0.9999 each update is smaller than the last bit, and the average never moves.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
 
 DECAY = 0.9999
+
+AsUsed = Callable[[], AbstractContextManager[None]]
+"""Opens a block in which the networks hold the weights that a model is used with: averaged ones, if there are any."""
 
 
 def decay_at(updates: int, most: float = DECAY) -> float:

@@ -6,7 +6,8 @@ AdamW's hyper-parameters are the ancestor's: betas 0.9 and 0.999, eps 1e-8, weig
 import importlib
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,7 +39,11 @@ def make_optimizer(
         settings["fused"] = True
     if settings.get("relative_step"):
         settings["lr"] = None
-    return optimizer_class(name)(groups, **settings)
+    optimizer = optimizer_class(name)(groups, **settings)
+    if OPTIMIZERS[name].averages:
+        for group in optimizer.param_groups:
+            group["train_mode"] = True  # nothing to move before the first step
+    return optimizer
 
 
 def optimizer_class(name: str) -> Any:
@@ -56,7 +61,8 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float]) -> d
     """Set the learning rates of the next step by group; returns the rates that this step really uses.
 
     Prodigy and D-Adaptation use d times the rate, with the d that they have found so far; Adafactor with relative
-    steps (Shazeer and Stern 2018, section 7) uses its own and passes over ours.
+    steps (Shazeer and Stern 2018, section 7) uses its own and passes over ours. AdamWScheduleFree may have a warm-up
+    of its own.
     """
     told = {}
     for group in optimizer.param_groups:
@@ -65,6 +71,8 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float]) -> d
         if group.get("relative_step"):
             step = 1 + optimizer.state.get(group["params"][0], {}).get("step", 0)
             told[group["name"]] = min(1e-6 * step if group["warmup_init"] else 1e-2, step**-0.5)
+        if group.get("warmup_steps"):
+            told[group["name"]] *= min(1.0, (group["k"] + 1) / group["warmup_steps"])
     return told
 
 
@@ -74,12 +82,13 @@ def skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def drop_group(optimizer: torch.optim.Optimizer, name: str) -> None:
-    """Take a network out of the optimizer and let its state go."""
+    """Take a network out of the optimizer and let its state go; it stays with the weights that it is used with."""
     kept = []
     for group in optimizer.param_groups:
         if group["name"] != name:
             kept.append(group)
             continue
+        _put_average(optimizer, group)
         for weight in group["params"]:
             optimizer.state.pop(weight, None)
     optimizer.param_groups[:] = kept
@@ -88,6 +97,37 @@ def drop_group(optimizer: torch.optim.Optimizer, name: str) -> None:
 def weights_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """All weights that the optimizer moves."""
     return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+@contextmanager
+def evaluated(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Inside, the weights are those that a model is used with; afterwards they are what they were, to the last bit.
+
+    Only with AdamWScheduleFree are they others than those that are trained.
+    """
+    groups = [group for group in optimizer.param_groups if _averages(group)]
+    kept = [(weight, weight.detach().to("cpu", copy=True)) for group in groups for weight in group["params"]]
+    try:
+        for group in groups:
+            _put_average(optimizer, group)
+        yield
+    finally:
+        with torch.no_grad():
+            # Not by the formula turned round, which would change the last bits: measuring must change no step.
+            for weight, value in kept:
+                weight.copy_(value)
+
+
+def _averages(group: Mapping[str, Any]) -> bool:
+    return "weight_lr_power" in group
+
+
+@torch.no_grad()
+def _put_average(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> None:
+    """x in place of y, where y = (1 - beta1) z + beta1 x (Defazio et al. 2024, "The Road Less Scheduled")."""
+    for weight in group["params"] if _averages(group) else ():
+        if "z" in optimizer.state.get(weight, {}):
+            weight.lerp_(optimizer.state[weight]["z"], 1 - 1 / group["betas"][0])
 
 
 def hide_bitsandbytes() -> None:

@@ -5,13 +5,13 @@ numbers of training are not touched. PNG files in RUN/samples and `Sampled` even
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.contract.events import Phase, Sampled
 from trainer.contract.prompts import Prompt, parameters
 from trainer.model.load import Networks
-from trainer.training.ema import Average
+from trainer.training.ema import AsUsed
 from trainer.training.engine import Engine
 from trainer.training.latents import in_fp32
 from trainer.training.ledger import Writer
@@ -22,10 +22,10 @@ class Sampler:
     """Draws the prompts of one run."""
 
     def __init__(
-        self, networks: Networks, average: Average | None, prompts: Sequence[Prompt], drawing: Drawing, engine: Engine
+        self, networks: Networks, as_used: AsUsed, prompts: Sequence[Prompt], drawing: Drawing, engine: Engine
     ) -> None:
         self._networks = networks
-        self._average = average
+        self._as_used = as_used
         self._prompts = list(prompts)
         self._drawing = drawing
         self._engine = engine
@@ -62,7 +62,7 @@ class Sampler:
         for network in trained:
             network.eval()
         try:
-            with self._average.in_place() if self._average is not None else nullcontext():
+            with self._as_used():
                 yield
         finally:
             for network, mode in trained.items():

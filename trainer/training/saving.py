@@ -6,7 +6,6 @@ wait for it.
 
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from trainer.dataset.plan import Plan
 from trainer.model.load import Networks
 from trainer.model.save import save_model
 from trainer.model.saved_size import form_of, source_form
-from trainer.training.ema import Average
+from trainer.training.ema import AsUsed, Average
 from trainer.training.engine import Engine
 from trainer.training.naming import RAW
 from trainer.training.objective import TIMESTEPS
@@ -29,13 +28,20 @@ class Saver:
     """Writes models of one run."""
 
     def __init__(
-        self, networks: Networks, config: TrainingConfig, average: Average | None, shelf: Shelf, engine: Engine
+        self,
+        networks: Networks,
+        config: TrainingConfig,
+        average: Average | None,
+        as_used: AsUsed,
+        shelf: Shelf,
+        engine: Engine,
     ) -> None:
         assert config.saves.output_dir is not None, "a job that trains has an output folder: a rule says so before"
         self.folder: Path = config.saves.output_dir
         self._networks = networks
         self._config = config
         self._average = average
+        self._as_used = as_used
         self._shelf = shelf
         self._engine = engine
         self._form = form_of(config.saves, source_form(networks.facts))
@@ -61,7 +67,7 @@ class Saver:
         self._shelf.events.write(Phase(name="saving"))
         self.saved_at = step
         if self._engine.main:
-            with self._average.in_place() if self._average is not None else nullcontext():
+            with self._as_used():
                 self._write(name, epoch, step, self._unet_average())
             if self._average is not None and self._config.saves.save_raw:
                 self._write(name + RAW, epoch, step, None)

@@ -35,13 +35,14 @@ from trainer.dataset.batches import Batches
 from trainer.dataset.pixels import PictureUnreadable
 from trainer.dataset.plan import Plan
 from trainer.dataset.preview import write_preview
-from trainer.training.assemble import Surroundings, assemble
+from trainer.training.assemble import assemble
 from trainer.training.engine import Engine
 from trainer.training.gates import Checked, check_start
 from trainer.training.hardware import device_name, total_memory_gib
 from trainer.training.loop import learn
 from trainer.training.outcome import Diverged, Refused, Stopped
 from trainer.training.resuming import Start, find_start
+from trainer.training.surroundings import Surroundings
 from trainer.training.wishes import Wishes
 
 TELL_EVERY_S = 0.2

@@ -7,7 +7,6 @@ numbers are the images' own, and the weights are back to the last bit.
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,7 @@ from trainer.dataset.held_out import number_of
 from trainer.dataset.pixels import pixels
 from trainer.training.board import Board
 from trainer.training.denoiser import Denoiser
-from trainer.training.ema import Average
+from trainer.training.ema import AsUsed
 from trainer.training.engine import Engine
 from trainer.training.latents import SCALE, Encoder
 from trainer.training.ledger import Writer
@@ -52,7 +51,9 @@ class Validator:
     denoiser: Denoiser
     objective: Objective
     reader: Reader
-    average: Average | None
+    as_used: AsUsed
+    averaged: bool
+    """Whether the weights that are used are averaged ones."""
     engine: Engine
     board: Board
     at_once: int
@@ -62,11 +63,11 @@ class Validator:
         """Tell the loss after `step` steps, of the averaged weights where there is an average."""
         events.write(Phase(name="validating", total=len(self.held), unit="images"))
         if self.engine.main:
-            with self.average.in_place() if self.average is not None else nullcontext(), torch.no_grad():
+            with self.as_used(), torch.no_grad():
                 loss = sum(self._error(held) for held in self.held) / len(self.held)
             shown = loss if math.isfinite(loss) else None
-            averaged = self.average is not None
-            events.write(Validated(step=step, epoch=epoch, loss=shown, images=len(self.held), averaged=averaged))
+            told = Validated(step=step, epoch=epoch, loss=shown, images=len(self.held), averaged=self.averaged)
+            events.write(told)
             self.board.add({"loss/validation": shown}, step)
         self.engine.wait()
 
