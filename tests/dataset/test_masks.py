@@ -1,6 +1,8 @@
 """Masks: found by name, cut as their images are, and all that can be wrong with them said at once."""
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from trainer.dataset.batches import Purpose, Use, rng
 from trainer.dataset.buckets import bucket_of, sizes_of
 from trainer.dataset.captions import Entry
 from trainer.dataset.check import Report, check_dataset
-from trainer.dataset.masks import Masks, over_latents
+from trainer.dataset.index import Index
+from trainer.dataset.masks import Masks, digest_of_masks, over_latents
 from trainer.dataset.pixels import PictureUnreadable, pixels
 from trainer.dataset.scan import Picture
 
@@ -30,7 +33,8 @@ def grey(path: Path, size: tuple[int, int], seed: int = 0, **options: Any) -> np
 
 def use_of(path: Path, images: ImageSection, mask: Path | None, size: tuple[int, int], **more: Any) -> Use:
     """A use of the image at `path`."""
-    entry = Entry(Picture(path, *size), "", 1, more.get("regularization", False), path.parent, mask=mask)
+    picture = None if mask is None else Picture(mask, *size)
+    entry = Entry(Picture(path, *size), "", 1, more.get("regularization", False), path.parent, mask=picture)
     return Use(entry, bucket_of(*size, images, sizes_of(images)), 3)
 
 
@@ -137,6 +141,15 @@ def test_mean_over_a_latent_is_exact() -> None:
     assert over_latents(mask).tolist() == [[0.0, 1 / 64]]
 
 
+def damaged_inside() -> bytes:
+    """A PNG with sound head and tail, whose pixels end in its midst."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(file, "PNG")
+    content = bytearray(file.getvalue())
+    content[len(content) // 2 : -20] = bytes(len(content) - 20 - len(content) // 2)
+    return bytes(content)
+
+
 IMAGES: dict[str, Any] = {"img/2_dog/a.png": None, "img/1_cat/b.png": (700, 512)}
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "all there": ({"masks/a.png": None, "masks/b.jpg": (350, 256)}, []),
@@ -146,6 +159,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no folder": ({}, ["disk.mask_folder"]),
     "a file in its place": ({"masks": "x"}, ["disk.mask_folder"]),
     "one cut off": ({"masks/a.png": None, "masks/b.png": b"\x89PNG"}, ["disk.mask_unreadable"]),
+    "one damaged inside": ({"masks/a.png": damaged_inside(), "masks/b.jpg": (350, 256)}, ["disk.mask_unreadable"]),
     "other proportions": ({"masks/a.png": None, "masks/b.png": None}, ["disk.mask_shape"]),
     "nearly the proportions": ({"masks/a.png": (33, 33), "masks/b.png": (70, 51)}, []),
     "one for two": (
@@ -192,13 +206,40 @@ def test_mask_in_the_folder_of_its_images_folder_goes_first(
 ) -> None:
     """Two images of one name have masks of their own in folders named as theirs."""
     files = CASES["two of one name"][0]
-    found = {entry.picture.path: entry.mask for entry in look(tmp_path, make_tree, files, make_config).entries}
+    entries = look(tmp_path, make_tree, files, make_config).entries
+    found = {entry.picture.path: entry.mask.path for entry in entries if entry.mask is not None}
     masks = tmp_path / "masks"
     assert found == {
         tmp_path / "img/1_cat/a.png": masks / "1_cat/a.png",
         tmp_path / "img/1_cat/b.png": masks / "b.png",
         tmp_path / "img/2_dog/a.png": masks / "a.png",
     }
+
+
+@pytest.mark.parametrize("content", [damaged_inside(), damaged_inside()[:200], b""])
+def test_damaged_mask_is_named_once_and_again(
+    content: bytes, tmp_path: Path, make_tree: Callable, make_config: Callable
+) -> None:
+    """One message names the file, on the first look and on a second one, which an index may answer."""
+    files = {"masks/a.png": content, "masks/b.png": (700, 512)}
+    for _ in range(2):
+        report = look(tmp_path, make_tree, files, make_config)
+        (problem,) = report.problems
+        assert problem.code == "disk.mask_unreadable" and "1 mask cannot be read: a.png." in problem.message
+
+
+def test_digest_is_of_what_stands_in_the_masks(tmp_path: Path) -> None:
+    """Another mask of the same length is another digest, the same masks in another place are the same, none is None."""
+    images = ImageSection(resolution="64")
+    digests = []
+    for number, (folder, value) in enumerate((("one", 1), ("other", 1), ("changed", 2))):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (64, 64), value).save(tmp_path / folder / "a.bmp")
+        use = use_of(tmp_path / "a.png", images, tmp_path / folder / "a.bmp", (64, 64))
+        digests.append(digest_of_masks([use.entry], Index(None)))
+        assert number == 0 or (tmp_path / folder / "a.bmp").stat().st_size == (tmp_path / "one/a.bmp").stat().st_size
+    assert digests[0] == digests[1] != digests[2]
+    assert digest_of_masks([replace(use.entry, mask=None)], Index(None)) is None
 
 
 def test_images_are_not_their_own_masks(tmp_path: Path, make_tree: Callable, make_config: Callable) -> None:

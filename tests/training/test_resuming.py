@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -148,6 +149,26 @@ def test_other_faces_are_other_data(tmp_path: Path) -> None:
         around = plain.model_copy(update={"face_crop_aug_range": "1,2"})
         digests.append((data_digest(entries, batches, plain), data_digest(entries, batches, around)))
     assert digests[0][0] == digests[1][0] and digests[0][1] != digests[1][1]
+
+
+def test_other_masks_are_refused(train: Train, pictures: Path, tmp_path: Path) -> None:
+    """Masks with other content than those of the state are an error; moved ones are the same, and none is a change."""
+    for name, value in (("masks", 200), ("moved", 200), ("others", 100)):
+        (tmp_path / name).mkdir()
+        for path in (pictures / "train").rglob("*.png"):
+            with Image.open(path) as image:
+                Image.new("L", image.size, value).save(tmp_path / name / f"{path.stem}.bmp")
+
+    def masked(name: str) -> dict[str, Any]:
+        return {"masked_loss": True, "conditioning_data_dir": str(tmp_path / name)}
+
+    with wishing(2, "stop"):
+        train("run", **masked("masks"))
+    state = str(tmp_path / "run")
+    assert refusal(train, resume=state, **masked("others")) == {"disk.resume_masks"}
+    assert of(Finished, train("third", resume=state, **masked("moved")))[0].result == "completed"
+    events = train("fourth", resume=state)
+    assert any("Learn by masks from on to off" in event.message for event in of(Warned, events))
 
 
 def test_moved_data_is_the_same_data(train: Train, state: Path, pictures: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.tiny_models import load
@@ -106,6 +107,25 @@ def test_measured_is_the_plain_error_of_the_saved_weights(
             predicted = networks.unet(noisy, t, encoder_hidden_states=states).sample
         errors.append(float((predicted - eps).square().mean()))
     assert measured(told)[-1] == (5, pytest.approx(sum(errors) / 2, rel=1e-5))
+
+
+def test_only_what_is_learnt_is_measured(train: Train, options: dict[str, Any], flat: Path, tmp_path: Path) -> None:
+    """By masks: the two halves of each picture add up to the whole, grey counts in part, black for nothing."""
+
+    def first(name: str, left: int, right: int, **more: Any) -> float:
+        (tmp_path / name).mkdir()
+        for path in (flat / "1_sks dog").glob("*.png"):
+            mask = np.repeat([left, right], 32).astype(np.uint8)[None].repeat(64, axis=0)
+            Image.fromarray(mask).save(tmp_path / name / path.name)
+        masks = {"masked_loss": True, "conditioning_data_dir": str(tmp_path / name)}
+        return measured(train(f"run {name}", **options | masks | more | {"max_train_steps": 1}))[0][1]
+
+    whole = measured(train("plain", **options | {"max_train_steps": 1}))[0][1]
+    left, right = first("left", 255, 0), first("right", 0, 255)
+    assert 0 < left != right and left + right == pytest.approx(whole, rel=1e-5)
+    assert first("white", 255, 255) == whole
+    assert first("grey", 51, 51) == pytest.approx(whole / 5, rel=1e-5)
+    assert first("black", 0, 0) == 0
 
 
 def test_resumed_run_measures_the_same(train: Train, options: dict[str, Any], tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Entry:
     folder: Path
     captioned: bool = False
     """Whether the caption comes from a file of its own, not from the folder's name."""
-    mask: Path | None = None
+    mask: Picture | None = None
     """The picture that says which parts are learnt, where masks lie in a folder."""
 
 

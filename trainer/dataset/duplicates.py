@@ -101,6 +101,17 @@ def content_digests(pictures: Sequence[Picture], index: Index) -> Iterator[bytes
     return _marks("digest", pictures, index, _digest)
 
 
+def undecodable(pictures: Iterable[Picture], index: Index) -> set[Path]:
+    """Those whose pixels are damaged; only files that are new or changed are decoded."""
+    ordered = sorted(pictures, key=lambda picture: (str(picture.folder), picture.name))
+    damaged = [
+        picture for picture, look in zip(ordered, _marks("look", ordered, index, _look), strict=True) if not look
+    ]
+    for folder, members in groupby(damaged, attrgetter("folder")):
+        index.note_undecodable(folder, [picture.name for picture in members])
+    return {picture.path for picture in damaged}
+
+
 def same_look(
     folders: Sequence[Folder], looks: dict[Path, tuple[bytes, ...]], known: Iterable[Sequence[Picture]]
 ) -> list[list[Picture]]:

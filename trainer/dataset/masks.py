@@ -5,6 +5,7 @@ the image's name in that folder, or, where folders share names, in a folder of t
 white is learnt, black is not. Or it is the image's own alpha channel.
 """
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +20,14 @@ from trainer.contract.problems import Mend, Problem
 from trainer.dataset.batches import Use
 from trainer.dataset.buckets import Size
 from trainer.dataset.captions import Entry
+from trainer.dataset.duplicates import content_digests, undecodable
 from trainer.dataset.headers import Flaw
 from trainer.dataset.index import Index
 from trainer.dataset.layout import Found
 from trainer.dataset.listing import list_folder
 from trainer.dataset.pixels import pixels_at, read_alpha, read_red
 from trainer.dataset.placement import Placement, placement
-from trainer.dataset.scan import headers_of
+from trainer.dataset.scan import Picture, headers_of
 from trainer.dataset.wording import counted, listed, shown
 
 FIELD = "conditioning_data_dir"
@@ -37,9 +39,7 @@ SAME_SHAPE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class _Mask:
-    name: str
-    width: int
-    height: int
+    picture: Picture
     flaw: Flaw | None
 
 
@@ -58,16 +58,17 @@ class Masks:
         over the area of each latent. Raises PictureUnreadable.
         """
         place = placement(use.entry.picture, use.bucket, self._images, rng)
-        path = use.entry.picture.path if self._source == "alpha" else use.entry.mask
-        if path is None:  # a regularization image without a mask
+        mask = use.entry.picture if self._source == "alpha" else use.entry.mask
+        if mask is None:  # a regularization image without a mask
             return np.ones((use.bucket[1] // CELL, use.bucket[0] // CELL), dtype=np.float32)
+        path = mask.path
         key = path, use.bucket, place
         if key not in self._kept:
             image = read_alpha(path) if self._source == "alpha" else read_red(path)
-            mask = over_latents(pixels_at(image.convert("RGB"), use.bucket, place)[..., 0])
+            made = over_latents(pixels_at(image.convert("RGB"), use.bucket, place)[..., 0])
             if not self._images.cached:
-                return mask
-            self._kept[key] = mask
+                return made
+            self._kept[key] = made
         return self._kept[key]
 
 
@@ -81,30 +82,49 @@ def over_latents(mask: np.ndarray) -> np.ndarray:
 def with_masks(entries: Sequence[Entry], folder: Path, index: Index) -> tuple[list[Entry], list[Problem]]:
     """The entries with their masks, and what is wrong with masks, all at once.
 
-    Every training image needs one; a regularization image without one counts as a whole.
+    Every training image needs one; a regularization image without one counts as a whole. Each mask is decoded once,
+    which the index remembers: one that is damaged inside would otherwise end a run in its midst.
     """
     listing = list_folder(folder)
     if listing.fault is not None:
         message = f"There is no folder of masks at {shown(folder)}, or it may not be read. Choose one that exists."
         return list(entries), [Problem("disk.mask_folder", message, (FIELD,))]
     found = list(_paired(entries, folder, index))
-    masked = [
-        entry if mask is None or mask[1].flaw else replace(entry, mask=mask[0] / mask[1].name) for entry, mask in found
-    ]
-    if any(entry.mask == entry.picture.path for entry in masked):
+    if any(mask is not None and mask.picture.path == entry.picture.path for entry, mask in found):
         message = f"The masks in {shown(folder)} are the images themselves. Choose the folder that holds the masks."
-        return masked, [Problem("disk.mask_itself", message, (FIELD, "train_data_dir"))]
+        return list(entries), [Problem("disk.mask_itself", message, (FIELD, "train_data_dir"))]
+    used = {mask.picture.path: mask for _, mask in found if mask is not None}
+    damaged = {path for path, mask in used.items() if mask.flaw}
+    damaged |= undecodable([mask.picture for path, mask in used.items() if path not in damaged], index)
+    masked = [
+        entry if mask is None or mask.picture.path in damaged else replace(entry, mask=mask.picture)
+        for entry, mask in found
+    ]
     missing = [entry.picture.name for entry, mask in found if mask is None and not entry.regularization]
-    flawed = sorted({mask[1].name for _, mask in found if mask is not None and mask[1].flaw})
-    other_shape = [entry.picture.name for entry, mask in found if mask is not None and _other_shape(entry, mask[1])]
-    uses = Counter(entry.mask for entry in masked if entry.mask is not None)
-    shared = [mask.name for mask, count in uses.items() if count > 1]
+    flawed = sorted(path.name for path in damaged)
+    other_shape = [entry.picture.name for entry in masked if entry.mask is not None and _other_shape(entry, entry.mask)]
+    uses = Counter(entry.mask.path for entry in masked if entry.mask is not None)
+    shared = [path.name for path, count in uses.items() if count > 1]
     problems = (_missing(missing, folder), _flawed(flawed), _of_other_shape(other_shape), _shared(shared))
     return masked, [problem for problem in problems if problem is not None]
 
 
-def _paired(entries: Sequence[Entry], folder: Path, index: Index) -> Iterator[tuple[Entry, tuple[Path, _Mask] | None]]:
-    """Each entry with its mask and the folder that the mask lies in."""
+def digest_of_masks(entries: Sequence[Entry], index: Index) -> str | None:
+    """A digest of what stands in the masks and of whose they are, wherever they lie; None without any."""
+    masks = {entry.mask.path: entry.mask for entry in entries if entry.mask is not None}
+    if not masks:
+        return None
+    ordered = sorted(masks.values(), key=_place)
+    contents = dict(zip((mask.path for mask in ordered), content_digests(ordered, index), strict=True))
+    digest = hashlib.sha256()
+    for entry in entries:
+        content = None if entry.mask is None else contents[entry.mask.path]
+        digest.update(repr((entry.folder.name, entry.picture.name, content)).encode())
+    return digest.hexdigest()[:32]
+
+
+def _paired(entries: Sequence[Entry], folder: Path, index: Index) -> Iterator[tuple[Entry, _Mask | None]]:
+    """Each entry with its mask."""
     read: dict[Path, Mapping[str, _Mask]] = {}
     for entry in entries:
         stem = _stem(entry.picture.name)
@@ -112,7 +132,7 @@ def _paired(entries: Sequence[Entry], folder: Path, index: Index) -> Iterator[tu
         for place in places:
             if place not in read:
                 read[place] = _read(place, index)
-        yield entry, next(((place, read[place][stem]) for place in places if stem in read[place]), None)
+        yield entry, next((read[place][stem] for place in places if stem in read[place]), None)
 
 
 def _read(folder: Path, index: Index) -> Mapping[str, _Mask]:
@@ -123,8 +143,13 @@ def _read(folder: Path, index: Index) -> Mapping[str, _Mask]:
     found = Found(folder, "", 1, listing.images, False, listing.sizes_bytes, listing.mtimes_ns)
     masks: dict[str, _Mask] = {}
     for name, header in headers_of(found, index):
-        masks.setdefault(_stem(name), _Mask(name, header.width, header.height, header.flaw))
+        picture = Picture(folder / name, header.width, header.height, header.size_bytes, header.mtime_ns)
+        masks.setdefault(_stem(name), _Mask(picture, header.flaw))
     return masks
+
+
+def _place(picture: Picture) -> tuple[str, str]:
+    return str(picture.folder), picture.name
 
 
 def _stem(name: str) -> str:
@@ -132,9 +157,7 @@ def _stem(name: str) -> str:
     return stem.casefold() if os.name == "nt" else stem
 
 
-def _other_shape(entry: Entry, mask: _Mask) -> bool:
-    if mask.flaw:
-        return False
+def _other_shape(entry: Entry, mask: Picture) -> bool:
     ratio = mask.width * entry.picture.height / (mask.height * entry.picture.width)
     return abs(ratio - 1) > SAME_SHAPE
 

@@ -57,7 +57,7 @@ def use_record(use: Use, config: TrainingConfig, seed: int) -> dict[str, Any]:
         "caption": caption_for(use.entry, config.captions, rng(seed, 0, use.index, Purpose.CAPTION)),
         "regularization": use.entry.regularization,
         "loss_weight": config.length.prior_loss_weight if use.entry.regularization else 1.0,
-        "mask": None if use.entry.mask is None else str(use.entry.mask),
+        "mask": None if use.entry.mask is None else str(use.entry.mask.path),
     }
 
 

@@ -32,7 +32,7 @@ from trainer.training.objective import Objective
 from trainer.training.optimizer import evaluated, make_optimizer
 from trainer.training.outcome import Stopped
 from trainer.training.painter import drawing_of
-from trainer.training.resuming import Start
+from trainer.training.resuming import Data, Start
 from trainer.training.sampling import Sampler
 from trainer.training.saving import Saver
 from trainer.training.shelf import Shelf, still_there
@@ -64,7 +64,8 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
 
     batches = Batches(checked.report.trained, config.images, config.length.train_batch_size, around.seed)
     encoder = Encoder(networks.vae, engine, around.warn)
-    held = make_held(checked.report.held_out, config.images, encoder) if engine.main else []
+    held_out = checked.report.held_out if engine.main else ()
+    held = make_held(held_out, config.images, config.loss.mask_source, encoder)
     source = latent_source(config, batches, checked, encoder, around)
     settle_in(config, checked, networks, around)
     if start.step == 0 and engine.main:
@@ -197,7 +198,7 @@ def told_before(around: Surroundings) -> list[Saved]:
 
 
 def record_of(
-    config: TrainingConfig, around: Surroundings, data: str, model: str, share: Share, board: str | None
+    config: TrainingConfig, around: Surroundings, data: Data, model: str, share: Share, board: str | None
 ) -> StateRecord:
     """What stays the same in all states of a run."""
     return StateRecord(
@@ -205,7 +206,8 @@ def record_of(
         epoch=0,
         position=0,
         seed=around.seed,
-        data=data,
+        data=data.images,
+        masks=data.masks,
         model=model,
         batches_per_step=share.gathered * share.processes,
         average_updates=None,

@@ -6,11 +6,14 @@ from trainer.contract.config import NetworkSection, TrainingConfig
 from trainer.contract.problems import Mend, Problem
 from trainer.dataset.batches import Batches
 from trainer.dataset.check import Report, check_dataset
+from trainer.dataset.index import Index
+from trainer.dataset.index_file import default_index_path
+from trainer.dataset.masks import digest_of_masks
 from trainer.dataset.scan import Progress
 from trainer.model.inspect import check_model
 from trainer.model.tokenizer import load_tokenizer
 from trainer.training.hardware import check_hardware
-from trainer.training.resuming import Start, check_resume, data_digest, find_start
+from trainer.training.resuming import Data, Start, check_resume, data_digest, find_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Checked:
 
     report: Report
     start: Start
-    data: str
+    data: Data
     problems: tuple[Problem, ...]
 
 
@@ -36,10 +39,12 @@ def check_start(config: TrainingConfig, processes: int, progress: Progress | Non
     if isinstance(start, Problem):
         problems.append(start)
         start = Start()
-    data = ""
+    data = Data("")
     if report.plan is not None:
         batches = Batches(report.trained, config.images, config.length.train_batch_size, 0)
-        data = data_digest(report.trained, batches, config.images)
+        with Index(default_index_path()) as index:
+            masks = digest_of_masks(report.trained, index)
+        data = Data(data_digest(report.trained, batches, config.images), masks)
         problems += _stops_too_early(config.networks, report.plan.total_steps)
         if start.record is not None:
             batches_per_step = processes * config.length.gradient_accumulation_steps

@@ -45,6 +45,15 @@ class Start:
         return 0 if self.record is None else self.record.step
 
 
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Digests of what a run learns from."""
+
+    images: str
+    masks: str | None = None
+    """None without masks in a folder. They can be turned on and off within a run, but not be exchanged unseen."""
+
+
 def find_start(resume: Path | None) -> Start | Problem:
     """The state to go on from, read as far as its record."""
     if resume is None:
@@ -58,7 +67,7 @@ def find_start(resume: Path | None) -> Start | Problem:
 
 
 def check_resume(
-    record: StateRecord, config: TrainingConfig, data: str, batches_per_step: int, total_steps: int
+    record: StateRecord, config: TrainingConfig, data: Data, batches_per_step: int, total_steps: int
 ) -> list[Problem]:
     """What keeps a run from going on from a state, and a warning that says which options have changed."""
     now = config.flat()
@@ -67,12 +76,18 @@ def check_resume(
         for name in FIXED
         if name in record.options and record.options[name] != now[name]
     ]
-    if not problems and record.data != data:
+    if not problems and record.data != data.images:
         message = (
             "The images are not those that the state was trained on (other files, repeats or sizes). "
             "Put them back, or start anew from the saved model."
         )
         problems.append(Problem("disk.resume_data", message, ("resume", "train_data_dir", "reg_data_dir")))
+    elif None not in (record.masks, data.masks) and record.masks != data.masks:
+        message = (
+            "The masks are not those that the state was trained with. "
+            "Put them back, or start anew from the saved model."
+        )
+        problems.append(Problem("disk.resume_masks", message, ("resume", "conditioning_data_dir")))
     if config.length.seed is not None and config.length.seed != record.seed:
         message = f"The state has the seed {record.seed}; with another one images would come twice or not at all."
         mend = Mend(f"Use {record.seed}", {"seed": record.seed})

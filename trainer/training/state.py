@@ -46,6 +46,8 @@ class StateRecord:
     """Sum and count of the losses of the epoch that is under way."""
     options: dict[str, Any] = field(default_factory=dict)
     board: str | None = None
+    masks: str | None = None
+    """Digest of the masks, where they lie in a folder."""
     version: int = VERSION
 
 

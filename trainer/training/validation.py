@@ -1,7 +1,8 @@
 """The loss on images held out of training: the same noise, timesteps and cuts each time, so that only weights differ.
 
 Held-out entries come in; a `Validated` event and a point of the curve go out. Plain squared errors without any weight
-of timesteps or images, so that runs with different losses can be compared. Nothing of training is touched: the random
+of timesteps or images, so that runs with different losses can be compared; of what is learnt alone, where there are
+masks. Nothing of training is touched: the random
 numbers are the images' own, and the weights are back to the last bit.
 """
 
@@ -15,9 +16,12 @@ from torch import Tensor
 
 from trainer.contract.config import ImageSection
 from trainer.contract.events import Phase, Validated
+from trainer.contract.loss import MaskSource
+from trainer.dataset.batches import Use
 from trainer.dataset.buckets import bucket_of, sizes_of
 from trainer.dataset.captions import Entry
 from trainer.dataset.held_out import number_of
+from trainer.dataset.masks import Masks
 from trainer.dataset.pixels import pixels
 from trainer.training.board import Board
 from trainer.training.denoiser import Denoiser
@@ -41,6 +45,8 @@ class Held:
     caption: str
     number: int
     """Seed of its noise."""
+    mask_HW: Tensor | None = None
+    """How much each latent counts, fp32 on the CPU, where images are learnt by masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,10 @@ class Validator:
             with self.engine.autocast():
                 predicted = self.denoiser(schedule.add_noise(x0, eps, t_B), t_B, *words)
             target = schedule.target(self.objective.prediction, x0, eps, t_B)
-            error_B = distance("l2", predicted.float() - target).mean(dim=(1, 2, 3))
-            total += float(error_B.double().sum())
+            distances = distance("l2", predicted.float() - target)
+            if held.mask_HW is not None:
+                distances = distances * send(held.mask_HW)
+            total += float(distances.mean(dim=(1, 2, 3)).double().sum())
         return total / LEVELS
 
 
@@ -96,16 +104,20 @@ def levels(lowest: int, end: int) -> Tensor:
     return torch.from_numpy((lowest + middles * (end - lowest)).astype(np.int64)).clamp(max=TIMESTEPS - 1)
 
 
-def make_held(entries: Sequence[Entry], images: ImageSection, encoder: Encoder) -> list[Held]:
+def make_held(entries: Sequence[Entry], images: ImageSection, masks: MaskSource | None, encoder: Encoder) -> list[Held]:
     """Encode the images held out, cut as without any chance: not mirrored, in the middle, in their own colours."""
     plain = images.model_copy(
         update={"flip_aug": False, "color_aug": False, "random_crop": False, "face_crop_aug_range": None}
     )
     sizes = sizes_of(plain)
+    maker = None if masks is None else Masks(masks, plain)
     held = []
     for entry in entries:
         bucket = bucket_of(entry.picture.width, entry.picture.height, plain, sizes)
         rows = np.stack([pixels(entry, bucket, plain, np.random.default_rng(0))])
         mean = encoder.encode(torch.from_numpy(rows), [entry.picture.path.name]).mean[0]
-        held.append(Held(mean.cpu() * SCALE, entry.caption, number_of(entry)))
+        mask = None
+        if maker is not None:
+            mask = torch.from_numpy(maker.of(Use(entry, bucket, 0), np.random.default_rng(0)))
+        held.append(Held(mean.cpu() * SCALE, entry.caption, number_of(entry), mask))
     return held
