@@ -3,6 +3,7 @@
 The words behind the verb come in; text or JSON and an exit code go out. Torch is read only where weights are.
 """
 
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from trainer.answers import print_json, print_problems, refuse
 from trainer.contract.cli import Line, parse_line
-from trainer.contract.config import ModelSection
+from trainer.contract.config import DEFAULTS, ModelSection
 from trainer.contract.job import check_values
 from trainer.contract.problems import Problem, errors_of
 from trainer.model.conversion import Conversion, target_problem
@@ -116,7 +117,7 @@ def described(facts: ModelFacts) -> list[str]:
     lines = [facts.name, *(f"  {name:<13} {value}" for name, value in rows)]
     said = {name: value for name, value in facts.metadata.items() if name not in _UNSAID}
     if said:
-        lines += ["says of itself", *(f"  {name}: {_shortened(value)}" for name, value in sorted(said.items()))]
+        lines += ["says of itself", *(f"  {name}: {_as_told(name, value)}" for name, value in sorted(said.items()))]
     return lines
 
 
@@ -154,6 +155,20 @@ def _tell_download() -> Callable[[int, int], None]:
             print(f"downloaded {done / 1e6:,.0f} of {total / 1e6:,.0f} MB", file=sys.stderr, flush=True)
 
     return tell
+
+
+def _as_told(name: str, value: object) -> str:
+    """A word of a model about itself in one line; of the options it was trained with, those that somebody set."""
+    if name == "atelier.options" and isinstance(value, str):
+        try:
+            given = dict(json.loads(value))
+        except (ValueError, TypeError, RecursionError):
+            return _shortened(value)
+        changed = [
+            f"{option} {_shortened(now)}" for option, now in sorted(given.items()) if DEFAULTS.get(option, ...) != now
+        ]
+        return ", ".join(changed) or "all as they come"
+    return _shortened(value)
 
 
 def _shortened(value: object) -> str:

@@ -93,7 +93,7 @@ def test_what_a_model_says_of_itself_stays(
     words = facts["metadata"]
     assert (words["modelspec.author"], words["modelspec.title"]) == ("Jörg", "v1 file")
     assert (words["atelier.images"], words["atelier.epoch"], words["atelier.step"]) == ("12", "2", "7")
-    assert words["modelspec.prediction_type"] == "epsilon" and "modelspec.hash_sha256" not in words
+    assert words["modelspec.prediction_type"] == "epsilon" and len(words["modelspec.hash_sha256"]) == 66
 
 
 def test_counts_of_a_ckpt_become_metadata(sources: dict[tuple[str, str], Path], tmp_path: Path) -> None:
@@ -215,6 +215,23 @@ def test_inspect_says_it_in_words(
         assert words in text
     assert ("atelier.step: 7" in text) == (kind != "pickled")
     assert ("global_step: 7" in text) == (kind == "pickled")
+
+
+SET = {"learning_rate": 1e-4, "optimizer_type": "AdamW", "v2": False, "of_later": 3}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [(json.dumps(SET), "learning_rate 0.0001, of_later 3"), ("{}", "all as they come"), ("[1]", "[1]"), ("{", "{")],
+)
+def test_inspect_tells_the_options_that_were_set(
+    said: str, shown: str, loaded: dict[str, Networks], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the recorded options the text has those that are not as they come; what is no record is shown as it is."""
+    words = {"atelier.options": said}
+    path = save_model(loaded["v1"], tmp_path / "x", form="safetensors", precision="fp16", metadata=words)[0]
+    assert inspect([str(path)]) == 0
+    assert f"atelier.options: {shown}\n" in capsys.readouterr().out
 
 
 def test_the_verbs_run_as_programs(sources: dict[tuple[str, str], Path], tmp_path: Path) -> None:

@@ -111,6 +111,19 @@ def test_bad_settings(
     shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize(
+    "place", [("unet", "layers_per_block"), ("vae", "layers_per_block"), ("text_encoder", "num_hidden_layers")]
+)
+@pytest.mark.parametrize("count", [10**8, [10**8, 1]])
+def test_an_absurd_depth_is_refused(place: tuple[str, str], count: Any, tiny: dict[str, Path], tmp_path: Path) -> None:
+    """A number of layers that would be built for hours is a problem that names it."""
+    folder = shutil.copytree(tiny["v1"], tmp_path / "model")
+    path = folder / place[0] / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {place[1]: count}), encoding="utf-8")
+    said = says(folder)
+    assert said is not None and place[1] in said and "100000000" in said
+
+
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
 def test_settings_that_build_nothing_are_named(part: str, tiny: dict[str, Path], tmp_path: Path) -> None:
     """The problem names the network whose settings are bad."""

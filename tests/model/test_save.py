@@ -1,5 +1,6 @@
 """What is written: every tensor as it was, in the asked precision, whole or not at all."""
 
+import hashlib
 import json
 import os
 import random
@@ -110,7 +111,7 @@ def test_torch_loads_what_we_write(form: SaveFormat, loaded: dict[str, Networks]
 
 
 def test_safetensors_reads_what_we_write(loaded: dict[str, Networks], tmp_path: Path) -> None:
-    """The safetensors library accepts our files, finds data aligned, and reads the metadata."""
+    """The safetensors library accepts our files, finds data aligned, and reads the metadata; the hash is the data's."""
     path = save_model(
         loaded["v2"], tmp_path / "My model.v2", form="safetensors", precision="bf16", metadata={"ss_seed": "5"}, step=9
     )[0]
@@ -122,6 +123,9 @@ def test_safetensors_reads_what_we_write(loaded: dict[str, Networks], tmp_path: 
     assert words["modelspec.prediction_type"] == "v"
     assert words["modelspec.title"] == "My model.v2"
     assert (words["ss_seed"], words["atelier.step"], words["format"]) == ("5", "9", "pt")
+    content = path.read_bytes()
+    data = content[8 + int.from_bytes(content[:8], "little") :]
+    assert words["modelspec.hash_sha256"] == f"0x{hashlib.sha256(data).hexdigest()}"
     assert all(entry.start % 2 == 0 for entry in read_checkpoint(path).content.tensors.values())
 
 
@@ -133,7 +137,7 @@ def test_lasting_metadata_passes_through(loaded: dict[str, Networks], tmp_path: 
     two = save_model(load(one), tmp_path / "two", form="safetensors", precision="fp16", metadata=given)[0]
     found = read_checkpoint(two).content.metadata
     assert (found["modelspec.author"], found["modelspec.license"], found["modelspec.title"]) == ("Jörg", "y", "two")
-    assert "modelspec.hash_sha256" not in found and "ss_seed" not in found
+    assert len(found["modelspec.hash_sha256"]) == 66 and "ss_seed" not in found
 
 
 def test_counts_are_added_to_the_source_s(loaded: dict[str, Networks], tmp_path: Path) -> None:

@@ -256,7 +256,18 @@ def test_metadata_tells_how_a_model_was_made(train: Train, tmp_path: Path) -> No
     assert words["modelspec.architecture"] == "stable-diffusion-v1" and words["modelspec.resolution"] == "64x64"
     assert words["modelspec.encoder_layer"] == "2" and words["modelspec.prediction_type"] == "epsilon"
     assert words["atelier.step"] == "3" and words["atelier.seed"] == "7" and words["atelier.images"] == "5"
+    options = json.loads(words["atelier.options"])
+    assert options["clip_skip"] == 2 and options["learning_rate"] > 0 and "train_data_dir" not in options
+    rows = json.loads(words["atelier.dataset"])
+    assert sum(row["images"] for row in rows) == 5 and {row["regularization"] for row in rows} == {False}
+    assert len(words["atelier.dataset_digest"]) == len(words["atelier.base_digest"]) == 32
     assert str(tmp_path) not in json.dumps(words)
+    again = {"pretrained_model_name_or_path": str(tmp_path / "out" / "last.safetensors"), "output_name": "again"}
+    train("again", save_model_as="safetensors", max_train_steps=1, **again)
+    with safe_open(tmp_path / "out" / "again.safetensors", "pt") as file:
+        later = file.metadata()
+    assert later["atelier.base_sha256"] == words["modelspec.hash_sha256"] != later["modelspec.hash_sha256"]
+    assert later["atelier.base_model"] == "last"
 
 
 def test_small_networks_take_one_thread(tiny_v1: Path) -> None:

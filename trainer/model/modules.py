@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -24,19 +25,24 @@ from trainer.model.tensors import TensorFile
 Find = Callable[[str], StoredTensor | None]
 """Diffusers name -> where that weight lies."""
 
+DEPTHS = ("layers_per_block", "transformer_layers_per_block", "num_hidden_layers")
+MOST_LAYERS = 200
+"""The deepest published text encoder has 24. Each layer of an empty network takes a millisecond, so a count of a
+million would look as if the program had hung."""
+
 OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 """The VAE's attention was called this in Diffusers before 0.17, and still is in folders written then."""
 
 
 def empty_unet(config: Mapping[str, Any]) -> UNet2DConditionModel:
     """A U-Net of this Diffusers config, without memory for its weights; refuses a config that makes none."""
-    with _built_from("U-Net", FIELD):
+    with _built_from(config, "U-Net", FIELD):
         return UNet2DConditionModel.from_config(dict(config)).eval()
 
 
 def empty_vae(config: Mapping[str, Any], field_name: str = FIELD) -> AutoencoderKL:
     """A VAE of this Diffusers config, without memory for its weights; refuses a config that makes none."""
-    with _built_from("VAE", field_name):
+    with _built_from(config, "VAE", field_name):
         return AutoencoderKL.from_config(dict(config)).eval()
 
 
@@ -44,18 +50,22 @@ def empty_text_encoder(config: Mapping[str, Any]) -> CLIPTextModel:
     """A text encoder of this transformers config (4 or 5), without memory for its weights; refuses as above."""
     settings = config.get("text_config") if isinstance(config.get("text_config"), Mapping) else config
     plain = {name: value for name, value in settings.items() if name not in ("torch_dtype", "dtype", "architectures")}
-    with _built_from("text encoder", FIELD):
+    with _built_from(plain, "text encoder", FIELD):
         return CLIPTextModel(CLIPTextConfig.from_dict(plain)).eval()
 
 
 @contextmanager
-def _built_from(part: str, field_name: str) -> Iterator[None]:
+def _built_from(config: Mapping[str, Any], part: str, field_name: str) -> Iterator[None]:
     """A block that builds a network on no device.
 
     A config is the user's file: a text for a number or a list that is too short ends in the libraries as anything from
     KeyError to ZeroDivisionError, which is one problem here.
     """
     try:
+        for name in DEPTHS:
+            for count in np.ravel(config.get(name) or 0).tolist():
+                if isinstance(count, int | float) and count > MOST_LAYERS:
+                    raise ValueError(f"{name} is {count}")
         with init_empty_weights():
             yield
     except Exception as trouble:

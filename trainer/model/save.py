@@ -18,7 +18,7 @@ from trainer.model.diffusers_folder import save_folder
 from trainer.model.keys import plain_text_name
 from trainer.model.load import Networks
 from trainer.model.single_file import State, average_tensors, single_file_tensors
-from trainer.model.writing import in_place, write_pickled, write_safetensors
+from trainer.model.writing import HASH_KEY, NO_HASH, in_place, write_pickled, write_safetensors
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, None: torch.float32}
 INFERENCE = Path(__file__).parents[2] / "v2_inference"
@@ -97,6 +97,7 @@ def _metadata(networks: Networks, title: str, given: Mapping[str, str], epoch: i
         "modelspec.prediction_type": networks.prediction,
         "modelspec.title": title,
         "modelspec.resolution": f"{networks.facts.home_size}x{networks.facts.home_size}",
+        HASH_KEY: NO_HASH,
         "atelier.epoch": epoch,
         "atelier.step": step,
         **{name: value for name, value in lasting.items() if value is not None},

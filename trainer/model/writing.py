@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,9 +65,20 @@ class Outgoing:
 
 Tensors = Mapping[str, Outgoing]
 
+HASH_KEY = "modelspec.hash_sha256"
+"""Where a .safetensors file says the SHA-256 of what follows its header, as "0x" and 64 digits (ModelSpec 1.0.1)."""
+NO_HASH = f"0x{'0' * 64}"
+
 
 def write_safetensors(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
-    """One .safetensors file, durably on disk when this returns. Widest dtypes first, so that all stay aligned."""
+    """One .safetensors file, durably on disk when this returns. Widest dtypes first, so that all stay aligned.
+
+    Where the metadata has a `HASH_KEY`, whatever stands there becomes the digest of the data.
+    """
+    hashed = HASH_KEY in metadata
+    if hashed:
+        metadata = {**metadata, HASH_KEY: NO_HASH}
+    digest = sha256()
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     place = 0
@@ -81,7 +93,14 @@ def write_safetensors(path: Path, tensors: Tensors, metadata: Mapping[str, str])
         file.write(struct.pack("<Q", len(raw)))
         file.write(raw)
         for name in order:
-            file.write(tensors[name].raw())
+            data = tensors[name].raw()
+            file.write(data)
+            if hashed:
+                digest.update(data)
+        if hashed:
+            # The header comes first, before the data are known. Within a text quotes are escaped: this is the key.
+            file.seek(8 + raw.index(f'"{HASH_KEY}":"{NO_HASH}"'.encode()) + len(HASH_KEY) + 4)
+            file.write(f"0x{digest.hexdigest()}".encode())
         _flush(file)
 
 

@@ -30,6 +30,7 @@ from trainer.training.ledger import EpochLoss, Ledger
 from trainer.training.loop import Asked, Training
 from trainer.training.objective import Objective
 from trainer.training.optimizer import evaluated, make_optimizer
+from trainer.training.origin import training_record
 from trainer.training.outcome import Stopped
 from trainer.training.painter import drawing_of
 from trainer.training.resuming import Data, Start
@@ -87,7 +88,8 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
     board = find_board(config, start, engine)
     shelf = Shelf(config.saves, around.events, told_before(around))
     saver = Saver(networks, config, average, as_used, shelf, engine)
-    saver.describe(plan, around.seed)
+    digests = {"dataset": checked.data.images, "base": digest}
+    saver.describe(training_record(config, checked.report.trained, plan, around.seed, networks.facts, digests))
     record = record_of(config, around, checked.data, digest, share, str(board.folder) if board.folder else None)
     averaged = average is not None or OPTIMIZERS[config.rate.optimizer].averages
     at_once = config.length.train_batch_size

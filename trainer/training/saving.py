@@ -4,7 +4,6 @@ Networks (or their average) come in, a model in the output folder goes out. Only
 wait for it.
 """
 
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +12,12 @@ from torch import Tensor
 
 from trainer.contract.config import TrainingConfig
 from trainer.contract.events import Phase, Saved, Warned
-from trainer.dataset.plan import Plan
 from trainer.model.load import Networks
 from trainer.model.save import save_model
 from trainer.model.saved_size import form_of, source_form
 from trainer.training.ema import AsUsed, Average
 from trainer.training.engine import Engine
 from trainer.training.naming import RAW
-from trainer.training.objective import TIMESTEPS
 from trainer.training.shelf import Shelf
 
 
@@ -55,9 +52,9 @@ class Saver:
         self.saved_at: int | None = None
         """The step at which the last model was written."""
 
-    def describe(self, plan: Plan, seed: int) -> None:
+    def describe(self, record: Mapping[str, str]) -> None:
         """Note what goes into the metadata of every model of this run."""
-        self._record = training_record(self._config, plan, seed)
+        self._record = dict(record)
 
     def save(self, name: str, epoch: int, step: int) -> None:
         """Write the model under `name`, with the averaged weights where there is an average. Raises OSError.
@@ -108,29 +105,3 @@ class Saver:
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-
-
-def training_record(config: TrainingConfig, plan: Plan, seed: int) -> Mapping[str, str]:
-    """The metadata of a model trained so: what modelspec asks for, and how it was trained, all as text."""
-    width, height = config.images.size
-    record: dict[str, object] = {
-        "modelspec.resolution": f"{width}x{height}",
-        "atelier.images": plan.images,
-        "atelier.regularization_images": plan.reg_images,
-        "atelier.images_per_step": plan.images_per_step,
-        "atelier.total_steps": plan.total_steps,
-        "atelier.seed": seed,
-        "atelier.started": time.strftime("%Y-%m-%dT%H:%M:%S"),
-    }
-    lowest, end = config.loss.min_timestep, config.loss.max_timestep
-    if (lowest, end) != (0, TIMESTEPS):
-        record["modelspec.timestep_range"] = f"{lowest},{end}"
-    if config.networks.clip_skip is not None:
-        record["modelspec.encoder_layer"] = config.networks.clip_skip
-    # Options that name no place on this machine: a model may be given away.
-    named = ("learning_rate", "lr_scheduler", "lr_warmup_steps", "mixed_precision", "prior_loss_weight", "clip_skip")
-    flat = config.flat()
-    record |= {f"atelier.{name}": flat[name] for name in named if flat[name] is not None}
-    record |= {f"atelier.{name}": value for name, value in config.loss.model_dump(exclude_defaults=True).items()}
-    record["atelier.optimizer"] = config.rate.optimizer
-    return {name: str(value) for name, value in record.items()}
