@@ -11,9 +11,9 @@ from gui.form import keyed
 from gui.gallery import Shot, name_of
 from gui.marks import card_title, figures, mark
 from gui.review import Review
-from gui.room import free_bytes
 from trainer.contract.problems import Problem
 from trainer.dataset.check import ENLARGED_TOO_MUCH
+from trainer.dataset.room import free_bytes
 from trainer.dataset.scan import Folder
 
 ROW_FIELDS = ("train_data_dir", "reg_data_dir", "caption_extension", "fine_tuning", "dataset_repeats")

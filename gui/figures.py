@@ -6,6 +6,8 @@ Comes in: a number. Goes out: the text that people read, with commas, units, and
 import math
 import time
 
+from trainer.dataset.wording import size as size
+
 GIB_IN_GB = 2**30 / 1e9
 """Events tell memory in GiB; pages, files and logs are in GB."""
 
@@ -68,15 +70,6 @@ def ago(moment: float, now: float | None = None) -> str:
         return "yesterday"
     local = time.localtime(moment)
     return f"{days} days ago" if days < 8 else f"{local.tm_mday} {time.strftime('%b %Y', local)}"
-
-
-def size(size_bytes: float) -> str:
-    """ "2.0 GB", "15 MB", "3 kB"."""
-    if size_bytes >= 1e8:
-        return f"{size_bytes / 1e9:.1f} GB"
-    if size_bytes >= 1e6:
-        return f"{size_bytes / 1e6:.0f} MB"
-    return f"{max(1, round(size_bytes / 1e3))} kB"
 
 
 def gigabytes(gib: float) -> str:

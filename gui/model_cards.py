@@ -12,8 +12,8 @@ from typing import Any
 from gui.figures import counted, size
 from gui.marks import card_title, mark, message
 from gui.review import Review
-from gui.room import free_bytes
 from trainer.contract.problems import Problem
+from trainer.dataset.room import free_bytes
 from trainer.dataset.wording import shown
 from trainer.model.inspect import ModelFacts
 from trainer.model.saved_size import form_of, source_form
@@ -175,9 +175,13 @@ def draw_written(review: Review) -> str:
     told = []
     if free is not None:
         told.append(f"{size(free)} free.")
-    if one is not None and review.plan is not None:
-        number = review.plan.models_on_disk
-        told.append(f"{counted(number, 'save')} {'needs' if number == 1 else 'need'} {size(number * one)}.")
+    if review.sizes is not None and review.plan is not None:
+        number, states = review.plan.models_on_disk, review.plan.states_beside + review.plan.states_in_run
+        told.append(
+            f"{counted(number, 'save')} {'needs' if number == 1 else 'need'} {size(number * review.sizes.model)}."
+        )
+        if states:
+            told.append(f"Up to {counted(states, 'state')} to resume from: {size(states * review.sizes.state)} more.")
     room = f'<p class="at-small at-room">{" ".join(told)}</p>' if told else ""
     if facts is None or one is None:
         return room

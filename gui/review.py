@@ -7,26 +7,24 @@ depends on change, so that typing in a box does not read a thousand images again
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from gui.figures import size as size_in_words
 from trainer.contract.config import TrainingConfig
 from trainer.contract.job import Job, absolute_paths, check_values, job_name
-from trainer.contract.problems import Mend, Problem, errors_of
+from trainer.contract.problems import Problem, errors_of
 from trainer.dataset.check import Report, check_dataset
 from trainer.dataset.plan import Plan
-from trainer.dataset.wording import counted, shown
+from trainer.dataset.room import Places, Sizes, room_problems
 from trainer.model.inspect import ModelFacts, check_model
-from trainer.model.saved_size import saved_bytes
+from trainer.model.saved_size import saved_bytes, state_bytes
 from trainer.model.tokenizer import load_tokenizer
 
 _REMEMBERED = 16
-_DATA_SECTIONS = ("data", "images", "length", "saves", "samples")
+_DATA_SECTIONS = ("data", "images", "captions", "length", "loss", "networks", "saves", "samples", "validation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +61,16 @@ class Review:
         return self.report.plan if self.report is not None and self.config is not None else None
 
     @property
+    def sizes(self) -> Sizes | None:
+        """About the bytes of one saved model and of one state, None where the model is not known."""
+        if self.facts is None:
+            return None
+        return Sizes(saved_bytes(self.facts, self.looked_at.saves), state_bytes(self.facts, self.looked_at))
+
+    @property
     def save_bytes(self) -> int | None:
         """About the size of one saved model, None where the model is not known."""
-        return None if self.facts is None else saved_bytes(self.facts, self.looked_at.saves)
+        return None if self.sizes is None else self.sizes.model
 
 
 def review(values: Mapping[str, Any], base: Path, *, fresh: bool = False) -> Review:
@@ -84,7 +89,7 @@ def review(values: Mapping[str, Any], base: Path, *, fresh: bool = False) -> Rev
         report = _look_at_images(looked_at, facts)
         problems = [*problems, *report.problems]
     result = Review(values, config, looked_at, tuple(problems), facts, report)
-    room = _room_problems(result)
+    room = _room_problems(result, base / "runs")
     return Review(values, config, looked_at, (*problems, *room), facts, report) if room else result
 
 
@@ -105,7 +110,7 @@ def _look_at_model(config: TrainingConfig) -> tuple[ModelFacts | None, list[Prob
 
 def _look_at_images(config: TrainingConfig, facts: ModelFacts | None) -> Report:
     family = facts.family if facts is not None else "v2" if config.model.v2 else "v1"
-    folders = (config.data.train_data_dir, config.data.reg_data_dir)
+    folders = (config.data.train_data_dir, config.data.reg_data_dir, config.loss.conditioning_data_dir)
     seen = tuple(_signature(folder.expanduser(), depth=1) for folder in folders if folder)
     options = json.dumps({name: getattr(config, name).model_dump(mode="json") for name in _DATA_SECTIONS})
     return _memory.recall(
@@ -132,31 +137,15 @@ def _signature(path: Path, depth: int) -> int:
     return hash(tuple(sorted(rows)))
 
 
-def _room_problems(found: Review) -> list[Problem]:
-    """Whether all planned models fit on the disk: a full disk late at night is the dearest of mistakes."""
-    plan, one_save, saves = found.plan, found.save_bytes, found.looked_at.saves
-    if plan is None or one_save is None or saves.output_dir is None:
+def _room_problems(found: Review, runs: Path) -> list[Problem]:
+    """Whether all planned models and states fit on the disk: a full disk late at night is the dearest of mistakes.
+
+    A run that goes on has written a part of them already: the trainer, which reads the state, looks at its start.
+    """
+    plan, output, sizes = found.plan, found.looked_at.saves.output_dir, found.sizes
+    if plan is None or output is None or sizes is None or found.looked_at.saves.resume is not None:
         return []
-    nearest = saves.output_dir.expanduser()
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    try:
-        free = shutil.disk_usage(nearest).free
-    except OSError:
-        return []
-    needed = plan.models_on_disk * one_save
-    if needed <= free:
-        return []
-    mends = []
-    if saves.save_precision in (None, "float") and needed // 2 <= free:
-        mends.append(Mend("Save in fp16", {"save_precision": "fp16"}))
-    if plan.save_count > 1 and one_save <= free:
-        mends.append(Mend("Only the last save", {"save_every_n_epochs": None, "save_every_n_steps": None}))
-    message = (
-        f"{counted(plan.models_on_disk, 'save')} need {size_in_words(needed)}, but {shown(nearest)} has only "
-        f"{size_in_words(free)} free. Make room, save less often, or choose another folder."
-    )
-    return [Problem("disk.no_room", message, ("output_dir", "save_every_n_epochs"), mends=tuple(mends))]
+    return room_problems(found.looked_at, plan, sizes, Places(output.expanduser(), runs))
 
 
 class _Memory:

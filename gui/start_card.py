@@ -21,6 +21,7 @@ from trainer.contract.config import TrainingConfig
 from trainer.contract.prompts import parse_prompts
 from trainer.contract.schedule import curve
 from trainer.dataset.plan import Plan
+from trainer.dataset.room import Sizes
 from trainer.dataset.wording import counted
 from trainer.runs.folder import RunFolder, new_run
 from trainer.runs.runner import start_run
@@ -57,12 +58,12 @@ def sum_card(found: Review) -> str:
     if found.plan is None:
         unread = "every value can be read" if found.config is None else "images are chosen and a length is given"
         return f'<p class="at-aside">The sum stands here when {unread}.</p>'
-    rows = sum_rows(found.plan, found.looked_at, found.save_bytes)
+    rows = sum_rows(found.plan, found.looked_at, found.sizes)
     cells = "".join(f"<dt>{escape(what)}</dt><dd>{escape(much)}</dd>" for what, much in rows)
     return f'<dl class="at-sum">{cells}</dl>'
 
 
-def sum_rows(plan: Plan, config: TrainingConfig, save_bytes: int | None) -> list[tuple[str, str]]:
+def sum_rows(plan: Plan, config: TrainingConfig, sizes: Sizes | None) -> list[tuple[str, str]]:
     """(what, how much), each row following from the one above it."""
     own = plan.uses_per_epoch - plan.reg_uses_per_epoch
     repeats, uneven = divmod(own, plan.images)
@@ -79,7 +80,10 @@ def sum_rows(plan: Plan, config: TrainingConfig, save_bytes: int | None) -> list
     full = plan.total_steps == plan.epochs * plan.steps_per_epoch
     epochs = f"times {counted(plan.epochs, 'epoch')}" if full else f"ending in epoch {plan.epochs:,}"
     rows.append((epochs, counted(plan.total_steps, "step")))
-    rows.append(("Saves", f"{plan.save_count:,}" + (f" of {size(save_bytes)}" if save_bytes is not None else "")))
+    rows.append(("Saves", f"{plan.save_count:,}" + (f" of {size(sizes.model)}" if sizes is not None else "")))
+    if states := plan.states_beside + plan.states_in_run:
+        much = f"up to {states:,} at once" + (f", each {size(sizes.state)}" if sizes is not None else "")
+        rows.append(("States to resume from", much))
     if plan.samples:
         prompts = len(parse_prompts(config.samples.sample_prompts)[0])
         rows.append(("Samples", f"{counted(prompts, 'prompt')}, {counted(len(plan.samples), 'time')}"))

@@ -87,15 +87,25 @@ def test_a_changed_file_is_seen(home: Path, demo_values: Values) -> None:
 def test_a_full_disk_is_told_before_the_start(home: Path, demo_values: Values, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the planned saves do not fit, the numbers are named, with mends that would make them fit."""
     values = demo_values(max_train_steps=None, max_train_epochs=4, save_every_n_epochs=1, save_precision="float")
-    one = review(values, home).save_bytes
-    assert one is not None
+    sizes = review(values, home).sizes
+    assert sizes is not None
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10 * one, 0, int(2.5 * one)))
+    needed = 4 * sizes.model + 2 * sizes.state
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2 * needed, 0, needed - 1))
     found = review(values, home)
     (problem,) = [problem for problem in found.errors if problem.code == "disk.no_room"]
-    assert "4 saves" in problem.message and problem.fields[0] == "output_dir"
+    assert "4 saves and 2 states need" in problem.message and problem.fields[0] == "output_dir"
     for mend in problem.mends:
         assert review(values | dict(mend.values), home).errors == [], mend.label
-    assert len(problem.mends) == 2
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10 * one, 0, 4 * one))
+    assert [mend.label for mend in problem.mends] == ["Save in fp16", "No states in between", "Only the last save"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2 * needed, 0, needed))
     assert review(values, home).errors == []
+
+
+def test_what_the_disk_said_is_forgotten_when_masks_are_asked_for(home: Path, demo_values: Values) -> None:
+    """Options that decide what is looked at on the disk lead to a new look, also where no file has changed."""
+    (home / "no masks").mkdir()
+    values = demo_values(conditioning_data_dir=str(home / "no masks"))
+    assert review(values, home).errors == []
+    codes = {problem.code for problem in review(values | {"masked_loss": True}, home).errors}
+    assert codes == {"disk.mask_missing"}

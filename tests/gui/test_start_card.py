@@ -23,11 +23,12 @@ def test_the_sum_follows_row_by_row(home: Path, demo_values: Values) -> None:
     values = demo_values(max_train_steps=None, max_train_epochs=4, sample_prompts="a star\na moon")
     found = review(values, home)
     assert found.plan is not None
-    rows = dict(sum_rows(found.plan, found.looked_at, found.save_bytes))
+    rows = dict(sum_rows(found.plan, found.looked_at, found.sizes))
     assert rows["12 images × 10 repeats"] == "120 an epoch"
     assert rows["in batches of 4"] == "30 steps an epoch"
     assert rows["times 4 epochs"] == "120 steps"
     assert rows["Saves"].startswith("2 of ") and rows["Saves"].endswith("MB")
+    assert rows["States to resume from"].startswith("up to 2 at once, each ")
     assert rows["Samples"] == "2 prompts, 5 times"
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.contract.optimizers import OPTIMIZERS, OptimizerFacts
+from trainer.contract.optimizers import OPTIMIZERS, OptimizerFacts, state_bytes
 from trainer.training.optimizer import drop_group, make_optimizer, optimizer_class, set_rates, weights_of
 
 # At 1.0 D-Adaptation overshoots on so small a problem.
@@ -89,6 +89,23 @@ def test_optimizer_moves_as_its_package_says(name: str) -> None:
 def test_table_holds_what_the_constructor_takes(name: str, facts: OptimizerFacts) -> None:
     """Every argument in the table, and every default of ours, is one of the class in its package."""
     assert set(facts.arguments) | set(facts.defaults) <= set(inspect.signature(optimizer_class(name)).parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [*((name, {}) for name in OPTIMIZERS), ("AdamW", {"amsgrad": True}), ("Adafactor", {"beta1": 0.9})],
+)
+def test_state_is_as_large_as_the_table_says(name: str, arguments: dict[str, Any]) -> None:
+    """Bytes of state for a weight, on a convolution and a matrix in the share that they have in a 1.x model."""
+    network = nn.ModuleList([nn.Conv2d(320, 320, 3, bias=False), nn.Linear(640, 640, bias=False)])
+    optimizer = make_optimizer({"unet": network}, name, arguments)
+    for weight in weights_of(optimizer):
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    held = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    size = sum(tensor.untyped_storage().nbytes() for tensor in held if tensor.numel() > 1)
+    told = state_bytes(name, arguments)
+    assert size / sum(weight.numel() for weight in weights_of(optimizer)) == pytest.approx(told, rel=0.03)
 
 
 def test_each_network_has_its_own_rate() -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.conftest import Train, of, same, wishing
+from tests.training.conftest import Train, job_of, of, same, wishing
 from trainer.contract.events import Event, Finished, Planned, Removed, Saved, Stepped, Warned
+from trainer.model.facts import read_facts
+from trainer.model.saved_size import state_bytes
 from trainer.training import keeper
 from trainer.training.session import Teller
 from trainer.training.state import read_record, read_tensors
@@ -47,6 +49,22 @@ def test_older_models_make_room(train: Train, tmp_path: Path) -> None:
     assert there == {f"{name}.safetensors" for name in models} | {f"{name}-state" for name in models}
     gone = {Path(event.path).name for event in of(Removed, events)}
     assert gone == set(names(events) + names(events, "state")) - there
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_ema": True},
+        {"unetonly": True, "optimizer_type": "Lion"},
+        {"encoderonly": True},
+        {"stop_text_encoder_training": 0},
+    ],
+)
+def test_size_of_a_state_is_foretold(options: dict[str, Any], train: Train, values: dict[str, Any]) -> None:
+    """What the check for room counts for a state is what one takes, but for half a MB of names and places."""
+    (state,) = [saved for saved in of(Saved, train(save_state=True, **options)) if saved.kind == "state"]
+    facts = read_facts(Path(values["pretrained_model_name_or_path"]))
+    assert state.size_bytes == pytest.approx(state_bytes(facts, job_of(values | options).config), rel=0.02, abs=500_000)
 
 
 def test_raw_weights_beside_the_average(train: Train, tmp_path: Path) -> None:

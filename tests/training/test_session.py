@@ -1,8 +1,10 @@
 """Whole runs of the tiny model in this process: what is told, what is written, how they end."""
 
 import json
+import shutil
 import threading
 import time
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +235,19 @@ def test_debug_dataset_shows_batches_and_trains_nothing(train: Train, tmp_path: 
     assert (tmp_path / "run" / "batches.png").is_file()
     listed = json.loads((tmp_path / "run" / "batches.json").read_text())
     assert len(listed["batches"]) == 4
+
+
+def test_full_disk_is_told_before_anything_is_loaded(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models and states are counted at the start; without states in between, the same disk suffices."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 30_000_000))
+    with pytest.raises(Refused) as caught:
+        train("full")
+    (problem,) = caught.value.problems
+    assert problem.code == "disk.no_room" and "1 save and 2 states" in problem.message
+    assert "No states in between" in [mend.label for mend in problem.mends]
+    events = train("fits", save_state_every_minutes=0)
+    assert of(Finished, events)[0].result == "completed"
 
 
 def test_saved_models_hold_the_average(train: Train, tmp_path: Path) -> None:

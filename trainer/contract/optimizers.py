@@ -31,12 +31,19 @@ _WORDS: dict[str, Any] = {
 _ADAM: dict[str, Kind] = {"betas": "pair", "eps": "number", "weight_decay": "number"}
 _D: dict[str, Kind] = {"d0": "number", "growth_rate": "number", "decouple": "switch", "use_bias_correction": "switch"}
 
+EIGHT_BIT = 1 + 4 / 256
+"""Bytes of a moment in 8 bits: one for each weight, and a scale in fp32 for each block of 256."""
+ADAFACTOR_BYTES = 1.9
+"""For a 1.x model, whose 3 x 3 convolutions are factored over their last two sides only; 1.4 for a 2.x model."""
+
 
 @dataclass(frozen=True, slots=True)
 class OptimizerFacts:
     """What is known of an optimizer without importing it."""
 
     package: str
+    state_bytes: float
+    """Bytes of its state for a weight, with the arguments that it has by itself."""
     arguments: Mapping[str, Kind]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Where ours are not the package's own."""
@@ -47,16 +54,18 @@ class OptimizerFacts:
 
 
 OPTIMIZERS: dict[str, OptimizerFacts] = {
-    "AdamW": OptimizerFacts("torch", _ADAM | {"amsgrad": "switch"}),
-    "AdamW8bit": OptimizerFacts("bitsandbytes", _ADAM | {"min_8bit_size": "whole"}),
-    "PagedAdamW8bit": OptimizerFacts("bitsandbytes", _ADAM | {"min_8bit_size": "whole"}),
+    "AdamW": OptimizerFacts("torch", 8, _ADAM | {"amsgrad": "switch"}),
+    "AdamW8bit": OptimizerFacts("bitsandbytes", 2 * EIGHT_BIT, _ADAM | {"min_8bit_size": "whole"}),
+    "PagedAdamW8bit": OptimizerFacts("bitsandbytes", 2 * EIGHT_BIT, _ADAM | {"min_8bit_size": "whole"}),
     "AdamWScheduleFree": OptimizerFacts(
         "schedulefree",
+        8,
         _ADAM | {"warmup_steps": "whole", "r": "number", "weight_lr_power": "number", "foreach": "switch"},
         averages=True,
     ),
     "Adafactor": OptimizerFacts(
         "transformers",
+        ADAFACTOR_BYTES,
         {
             "eps": "pair",
             "clip_threshold": "number",
@@ -70,16 +79,25 @@ OPTIMIZERS: dict[str, OptimizerFacts] = {
         # So that the learning rate is the one that was given.
         {"scale_parameter": False, "relative_step": False},
     ),
-    "Lion": OptimizerFacts("lion-pytorch", {"betas": "pair", "weight_decay": "number"}),
-    "Lion8bit": OptimizerFacts("bitsandbytes", {"betas": "pair", "weight_decay": "number", "min_8bit_size": "whole"}),
+    "Lion": OptimizerFacts("lion-pytorch", 4, {"betas": "pair", "weight_decay": "number"}),
+    "Lion8bit": OptimizerFacts(
+        "bitsandbytes", EIGHT_BIT, {"betas": "pair", "weight_decay": "number", "min_8bit_size": "whole"}
+    ),
     "Prodigy": OptimizerFacts(
         "prodigyopt",
+        16,
         _ADAM | _D | {"beta3": "number or none", "d_coef": "number", "safeguard_warmup": "switch", "slice_p": "whole"},
         finds_rate=True,
     ),
-    "DAdaptAdam": OptimizerFacts("dadaptation", _ADAM | _D, finds_rate=True),
+    "DAdaptAdam": OptimizerFacts("dadaptation", 12, _ADAM | _D, finds_rate=True),
 }
 assert set(OPTIMIZERS) == set(get_args(OptimizerName))
+
+
+def state_bytes(optimizer: str, arguments: Mapping[str, Any]) -> float:
+    """Bytes of an optimizer's state for a weight, with these arguments."""
+    one_more = bool(arguments.get("amsgrad")) + (arguments.get("beta1") is not None)
+    return OPTIMIZERS[optimizer].state_bytes + 4 * one_more
 
 
 def known_name(value: Any) -> Any:

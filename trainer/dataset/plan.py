@@ -59,6 +59,10 @@ class Plan:
     save_last_n_epochs: int | None
     save_last_n_steps: int | None
     save_raw: bool
+    save_state: bool
+    save_last_n_states: int | None
+    states_between: bool
+    """Whether states are written into the run's folder every so many minutes."""
     sample_every_n_steps: int | None
     sample_every_n_epochs: int | None
     sample_at_first: bool
@@ -85,6 +89,23 @@ class Plan:
         if self.save_last_n_steps is not None:
             steps = min(steps, self.save_last_n_steps // self._step_saves.step + 2)
         return min(self.save_count, epochs + steps + 1) * (2 if self.save_raw else 1)
+
+    @property
+    def states_beside(self) -> int:
+        """The most states that lie beside models at once: an old one goes when the new one is whole."""
+        if not self.save_state:
+            return 0
+        models = self.models_on_disk // (2 if self.save_raw else 1)
+        return models if self.save_last_n_states is None else min(models, self.save_last_n_states + 1)
+
+    @property
+    def states_in_run(self) -> int:
+        """The most states that lie in the run's folder at once, of those written every so many minutes."""
+        return (self.save_last_n_states or 1) + 1 if self.states_between else 0
+
+    def saves_after(self, step: int) -> int:
+        """How many models are written after step `step`."""
+        return sum(save > step for _, save in self.saves) if step else self.save_count
 
     @property
     def _epoch_saves(self) -> range:
@@ -155,6 +176,9 @@ def make_plan(config: TrainingConfig, entries: Sequence[Entry], world_size: int 
         save_last_n_epochs=config.saves.save_last_n_epochs,
         save_last_n_steps=config.saves.save_last_n_steps,
         save_raw=config.saves.save_raw and config.networks.use_ema,
+        save_state=config.saves.save_state,
+        save_last_n_states=config.saves.save_last_n_states,
+        states_between=config.saves.save_state_every_minutes > 0,
         sample_every_n_steps=config.samples.sample_every_n_steps if draws_samples else None,
         sample_every_n_epochs=config.samples.sample_every_n_epochs if draws_samples else None,
         sample_at_first=config.samples.sample_at_first and draws_samples,

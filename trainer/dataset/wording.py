@@ -20,6 +20,15 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def size(size_bytes: float) -> str:
+    """ "2.0 GB", "15 MB", "3 kB"."""
+    if size_bytes >= 1e8:
+        return f"{size_bytes / 1e9:.1f} GB"
+    if size_bytes >= 1e6:
+        return f"{size_bytes / 1e6:.0f} MB"
+    return f"{max(1, round(size_bytes / 1e3))} kB"
+
+
 def ending_of(name: str) -> str:
     """ "a.PNG" -> ".png"."""
     dot = name.rfind(".")

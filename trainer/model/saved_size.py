@@ -1,5 +1,10 @@
-"""What a save will be and how large, before it is written: the format, and the bytes of one model. No torch."""
+"""What a save will be and how large, before it is written: the format, and the bytes of a model and of a state.
 
+No torch.
+"""
+
+from trainer.contract.config import TrainingConfig
+from trainer.contract.optimizers import state_bytes as optimizer_bytes
 from trainer.contract.saves import SaveFormat, SaveSection
 from trainer.model.facts import ModelFacts
 
@@ -45,6 +50,19 @@ def saved_bytes(facts: ModelFacts, saves: SaveSection) -> int:
     if saves.save_ema_keys:
         numbers += counts["unet"]
     return numbers * each + counts.get("other", 0) * 4 + tables
+
+
+def state_bytes(facts: ModelFacts, config: TrainingConfig) -> int:
+    """About how many bytes a state takes: trained weights and their average in fp32, and what the optimizer keeps.
+
+    The most that it takes: behind the step at which the text encoder stops, that one's moments are left out.
+    """
+    asked, counts = config.networks, facts.parameters
+    stop = asked.stop_text_encoder_training
+    weights = 0 if asked.encoderonly else counts["unet"]
+    weights += 0 if asked.unetonly or (stop is not None and stop <= 0) else counts["text_encoder"]
+    each = 4 + (4 if asked.use_ema else 0) + optimizer_bytes(config.rate.optimizer, config.rate.arguments)
+    return round(weights * each)
 
 
 def _unused_text(width: int) -> int:

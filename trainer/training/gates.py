@@ -1,6 +1,7 @@
 """All gates once more, before any weight is read: options, disk, model, machine, and the state to go on from."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from trainer.contract.config import NetworkSection, TrainingConfig
 from trainer.contract.problems import Mend, Problem
@@ -9,8 +10,10 @@ from trainer.dataset.check import Report, check_dataset
 from trainer.dataset.index import Index
 from trainer.dataset.index_file import default_index_path
 from trainer.dataset.masks import digest_of_masks
+from trainer.dataset.room import Places, Sizes, room_problems
 from trainer.dataset.scan import Progress
 from trainer.model.inspect import check_model
+from trainer.model.saved_size import saved_bytes, state_bytes
 from trainer.model.tokenizer import load_tokenizer
 from trainer.training.hardware import check_hardware
 from trainer.training.resuming import Data, Start, check_resume, data_digest, find_start
@@ -26,8 +29,8 @@ class Checked:
     problems: tuple[Problem, ...]
 
 
-def check_start(config: TrainingConfig, processes: int, progress: Progress | None = None) -> Checked:
-    """Look at everything that a run needs, and say all that is wrong at once."""
+def check_start(config: TrainingConfig, run: Path, processes: int, progress: Progress | None = None) -> Checked:
+    """Look at everything that a run in the folder `run` needs, and say all that is wrong at once."""
     debug = config.images.debug_dataset
     facts, problems = (None, []) if debug else check_model(config.model)
     family = facts.family if facts is not None else ("v2" if config.model.v2 else "v1")
@@ -49,6 +52,12 @@ def check_start(config: TrainingConfig, processes: int, progress: Progress | Non
         if start.record is not None:
             batches_per_step = processes * config.length.gradient_accumulation_steps
             problems += check_resume(start.record, config, data, batches_per_step, report.plan.total_steps)
+        if facts is not None and config.saves.output_dir is not None:
+            sizes = Sizes(saved_bytes(facts, config.saves), state_bytes(facts, config))
+            there = sum(1 for _ in (run / "state").glob("step-*"))
+            problems += room_problems(
+                config, report.plan, sizes, Places(config.saves.output_dir, run, start.step, there)
+            )
     return Checked(report, start, data, tuple(problems))
 
 

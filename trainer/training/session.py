@@ -160,7 +160,7 @@ def _train(job: Job, run: Path, engine: Engine, events: Teller, wishes: Wishes) 
         )
     )
     events.step = resumed.step
-    checked = look(config, engine, events)
+    checked = look(config, run, engine, events)
     warn([*job.warnings, *checked.problems], events)
     plan = checked.report.plan
     assert plan is not None, "the gates refuse a job without a plan"
@@ -186,7 +186,7 @@ def choose_seed(config: TrainingConfig, start: Start) -> int:
     return start.record.seed if start.record is not None else secrets.randbelow(2**32)
 
 
-def look(config: TrainingConfig, engine: Engine, events: Teller) -> Checked:
+def look(config: TrainingConfig, run: Path, engine: Engine, events: Teller) -> Checked:
     """Pass the gates in the main process, for all of them. Raises `Refused`."""
     told = 0.0
 
@@ -197,7 +197,7 @@ def look(config: TrainingConfig, engine: Engine, events: Teller) -> Checked:
             events.write(Phase(name="scanning", done=done, total=total, unit="files"))
 
     def check() -> Checked:
-        found = check_start(config, engine.processes, progress)
+        found = check_start(config, run, engine.processes, progress)
         if errors_of(found.problems):
             raise Refused(errors_of(found.problems))
         return found
