@@ -20,6 +20,9 @@ ALLOWED = {
         "trainer.model.saved_size",
         "trainer.model.tokenizer",
         "trainer.demo.place",
+        "trainer.drawing.checkpoints",
+        "trainer.drawing.request",
+        "trainer.drawing.tasks",
     },
     "trainer.contract": {"trainer.contract"},
     "trainer.runs": {"trainer.runs", "trainer.contract"},
@@ -31,6 +34,14 @@ ALLOWED = {
         "trainer.contract",
         "trainer.dataset",
         "trainer.model",
+    },
+    "trainer.drawing": {
+        "trainer.drawing",
+        "trainer.contract",
+        "trainer.dataset",
+        "trainer.model",
+        "trainer.runs",
+        "trainer.training",
     },
     "trainer.demo": {"trainer.demo", "trainer.contract", "trainer.model"},
     "trainer": {"trainer"},
@@ -71,9 +82,19 @@ def test_imports_follow_the_table(module: str, path: Path) -> None:
     assert not strays, f"{module} may not import {sorted(strays)}"
 
 
-@pytest.mark.parametrize("module", ["gui.window", "trainer.contract.cli", "trainer.runs.runner", "trainer.verbs"])
+LIGHT = (
+    "gui.window",
+    "trainer.contract.cli",
+    "trainer.runs.runner",
+    "trainer.__main__",
+    "trainer.drawing.drawer",
+    "trainer.drawing.tasks",
+)
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_light_modules_stay_light(module: str) -> None:
-    """A fresh interpreter that imports the window, the contract, the runner or the verbs has no torch in it."""
+    """A fresh interpreter that imports the window, the contract, a waiting process or the verbs has no torch in it."""
     code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

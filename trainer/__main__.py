@@ -1,5 +1,5 @@
-"""`python -m trainer VERB ...`: train (the default, with all flags), check, plan, inspect, convert, faces, demo,
-queue, runs, show, stop, pause, resume.
+"""`python -m trainer VERB ...`: train (the default, with all flags), check, plan, inspect, convert, sample,
+faces, demo, queue, runs, show, stop, pause, resume.
 
 Exit code 0: done, or stopped as asked. 2: something to mend, all of it printed, nothing loaded. 1: anything else.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from trainer.contract.cli import help_text
 from trainer.model_verbs import convert, inspect
 from trainer.run_verbs import pause, queue, resume, runs, show, stop
+from trainer.sample_verb import sample
 from trainer.verbs import check, demo, faces, plan, train
 
 VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
@@ -21,6 +22,11 @@ VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
         convert,
         "write a model as OUT: IN OUT, where OUT ends in .safetensors or .ckpt, or is a folder; "
         "--save_precision, --vae, --use-ema-weights, --overwrite",
+    ),
+    "sample": (
+        sample,
+        "draw with CHECKPOINT, a model or a run: --prompt TEXT --negative --seed --steps --sampler --guidance --width "
+        "--height --number --out FILE; while a run trains, --wait or --cpu",
     ),
     "faces": (faces, "find the faces in a folder of images, for face_crop_aug_range; --again looks at all anew"),
     "demo": (demo, "train the demo to the end; --make only makes its model and pictures"),

@@ -31,7 +31,7 @@ _TELL_EVERY_S = 5.0
 def inspect(argv: Sequence[str]) -> int:
     """What a model is, from its headers and keys."""
     line = parse_line(argv, {"json": False})
-    problems = [*line.problems, *_useless(line, ())]
+    problems = [*line.problems, *useless(line, ())]
     if problems or len(line.words) != 1:
         return refuse(problems or [Problem("value.words", "Name one model: a file or a Diffusers folder.")], line)
     facts = inspect_model(line.words[0])
@@ -47,7 +47,7 @@ def inspect(argv: Sequence[str]) -> int:
 def convert(argv: Sequence[str]) -> int:
     """Write a model as another kind of file or folder; the ending of the second name decides which."""
     line = parse_line(argv, _CONVERT_FLAGS)
-    problems = [*line.problems, *_useless(line, _CONVERT_OPTIONS)]
+    problems = [*line.problems, *useless(line, _CONVERT_OPTIONS)]
     problems += [found for found in check_values(line.values)[1] if found.code.startswith("value.")]
     if len(line.words) != 2:
         problems.append(
@@ -134,7 +134,8 @@ def _look(asked: Conversion) -> list[Problem]:
     return problems if facts.code == "disk.model_not_downloaded" else [*problems, facts]
 
 
-def _useless(line: Line, taken: Sequence[str]) -> list[Problem]:
+def useless(line: Line, taken: Sequence[str]) -> list[Problem]:
+    """The options on a command line that change nothing for its verb, which takes only these."""
     flags = ", ".join(f"--{name}" for name in taken)
     hint = f" Of the options it takes {flags}." if taken else " It takes no options."
     return [

@@ -78,7 +78,7 @@ def contact_sheet(batches: Sequence[Sequence[Use]], config: TrainingConfig, seed
             sheet.paste(seen, corner)
             caption = caption_for(use.entry, config.captions, rng(seed, 0, use.index, Purpose.CAPTION))
             kind = ", regularization" if use.entry.regularization else ""
-            lines = [f"{use.bucket[0]} x {use.bucket[1]}{kind}", *_wrapped(caption, font)]
+            lines = [f"{use.bucket[0]} x {use.bucket[1]}{kind}", *wrapped(caption or "(no caption)", font, CELL, LINES)]
             for line, text in enumerate(lines):
                 draw.text((corner[0], corner[1] + CELL + 2 + line * (LETTER + 4)), text, fill="black", font=font)
     return sheet
@@ -94,13 +94,13 @@ def as_learnt(use: Use, config: TrainingConfig, seed: int) -> np.ndarray:
     return (seen * light[..., None]).round().astype(np.uint8)
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """The text in at most LINES lines of a cell's width, cut with an ellipsis."""
+def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int, most: int) -> list[str]:
+    """The text in at most so many lines of `width` pixels, cut with an ellipsis."""
     lines: list[str] = []
-    rest = text or "(no caption)"
-    while rest and len(lines) < LINES:
+    rest = " ".join(text.split())
+    while rest and len(lines) < most:
         length = len(rest)
-        while length > 1 and font.getlength(rest[:length]) > CELL:
+        while length > 1 and font.getlength(rest[:length]) > width:
             length -= 1
         if length < len(rest) and (space := rest.rfind(" ", 0, length + 1)) > 0:
             length = space
