@@ -32,7 +32,12 @@ VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "base", "manager"
 READS_PICKLES = "trainer/model/"
 
 # Import name -> name in requirements, where they differ.
-PACKAGE_NAMES = {"PIL": "pillow", "pynvml": "nvidia-ml-py", "tree_sitter_powershell": "tree-sitter-powershell"}
+PACKAGE_NAMES = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "pynvml": "nvidia-ml-py",
+    "tree_sitter_powershell": "tree-sitter-powershell",
+}
 
 
 def list_files() -> list[Path]:

@@ -47,6 +47,18 @@ def write_model(
     unet = UNet2DConditionModel(**_unet(shape, family))
     text_encoder = CLIPTextModel(_text_encoder(shape, family))
     vae = AutoencoderKL(**_vae(shape))
+    return write_parts(folder, family, prediction, unet, text_encoder, vae)
+
+
+def write_parts(
+    folder: Path,
+    family: Literal["v1", "v2"],
+    prediction: Literal["epsilon", "v"],
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    vae: AutoencoderKL,
+) -> Path:
+    """Write a Diffusers folder of these networks, whose weights are rounded to fp16 in place, and return it."""
     for module in (unet, text_encoder, vae):
         for parameter in module.parameters():
             parameter.data = parameter.data.half().float()
