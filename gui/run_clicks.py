@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gui.bench import bench_of
 from gui.crash_card import ways_of
 from gui.marks import mark
 from gui.run_cards import job_options
@@ -14,12 +15,12 @@ from gui.run_on_page import RunOnPage, can_go_on
 from gui.studio import Studio
 from gui.tensorboard import open_board
 from trainer.contract.control import send
-from trainer.contract.job import Job
+from trainer.contract.job import Job, read_job
 from trainer.runs.crash import diagnose
 from trainer.runs.folder import RunFolder, new_run
 from trainer.runs.following import job_after
 from trainer.runs.order import read_order, set_goes_on
-from trainer.runs.queue import move
+from trainer.runs.queue import live_runs, move
 from trainer.runs.runner import continue_run, end_run, go_on_with_queue, start_run, stop_run
 from trainer.runs.ways import Way
 
@@ -55,9 +56,24 @@ def do(studio: Studio, shown: RunOnPage, kind: str, place: str = "") -> RunFolde
             if can_go_on(shown) is None:
                 raise RuntimeError("There is no state to go on from any more.")
             return _follow(studio, shown, {})
+        case "measure":
+            _measure_ways(studio, run)
+        case "cancel_measuring":
+            bench_of(studio.home).cancel()
         case "retry":
             return _follow(studio, shown, _way(shown, place).values)
     return None
+
+
+def _measure_ways(studio: Studio, run: RunFolder) -> None:
+    """Measure each way to mend a crash. Raises OSError, RuntimeError."""
+    busy = live_runs(studio.runs)
+    if busy:
+        raise RuntimeError(f"{busy[0].name} is running. Measure when it is done.")
+    job = read_job(run.job_file)
+    if not isinstance(job, Job):
+        raise RuntimeError(" ".join(problem.message for problem in job))
+    bench_of(studio.home).start(job, "--every_way")
 
 
 def _follow(studio: Studio, shown: RunOnPage, values: Mapping[str, Any]) -> RunFolder:
@@ -66,6 +82,8 @@ def _follow(studio: Studio, shown: RunOnPage, values: Mapping[str, Any]) -> RunF
     job = job_after(shown.run, values, Path(state.path) if state else None)
     if not isinstance(job, Job):
         raise RuntimeError(" ".join(problem.message for problem in job))
+    # Both at once could each make the other run out of memory: the run goes first.
+    bench_of(studio.home).cancel()
     run = new_run(studio.runs, job)
     start_run(run)
     return run

@@ -1,4 +1,4 @@
-"""`python -m trainer VERB ...`: train (the default, with all flags), check, plan, inspect, convert, sample,
+"""`python -m trainer VERB ...`: train (the default, with all flags), check, plan, probe, inspect, convert, sample,
 faces, demo, queue, runs, show, stop, pause, resume.
 
 Exit code 0: done, or stopped as asked. 2: something to mend, all of it printed, nothing loaded. 1: anything else.
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from trainer.contract.cli import help_text
 from trainer.model_verbs import convert, inspect
+from trainer.probe_verb import probe, rehearse
 from trainer.run_verbs import pause, queue, resume, runs, show, stop
 from trainer.sample_verb import sample
 from trainer.verbs import check, demo, faces, plan, train
@@ -17,6 +18,11 @@ VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (train, "train with the flags below, --preset FILE or --job RUN/job.json; --run_dir names the run folder"),
     "check": (check, "look at options, folders and model, and say all that is to mend; --deep decodes every image"),
     "plan": (plan, "say images, buckets, steps and saves of a run with these flags"),
+    "probe": (
+        probe,
+        "measure memory and time by real steps that leave nothing behind, and find what lets it fit: a run, a job.json "
+        "or flags; --within GB as if no more were free; --every_way measures every way",
+    ),
     "inspect": (inspect, "say what a model file or folder is"),
     "convert": (
         convert,
@@ -54,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if words else 2
     if words[0].startswith("-"):
         return train(words)
+    if words[0] == "rehearse":
+        return rehearse(words[1:])
     verb = VERBS.get(words[0])
     if verb is None:
         print(f"There is no verb {words[0]}. There are: {', '.join(VERBS)}.", file=sys.stderr)

@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from gui import run_cards, run_head
+from gui.bench import bench_of
 from gui.crash_card import crash_card
 from gui.figures import count, loss_text, rate_text
 from gui.marks import STATE_WORDS, card_title, mark
@@ -98,7 +99,7 @@ class LivePage:
         return {
             self.crumbs: _crumbs(shown),
             self.head: run_head.head(shown, asking=choices.asking),
-            self.ending: crash_card(shown),
+            self.ending: crash_card(shown, bench_of(shown.run.path.parents[1]).standing),
             self.loss: _loss(shown, choices),
             self.details: _details(shown),
             self.checkpoints: run_cards.checkpoints(shown),

@@ -12,11 +12,13 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from gui.bench import Bench, bench_of
 from gui.drawn import Look, drawing
 from gui.form import Form, mend_of
 from gui.frame import Frame
 from gui.groups import HEAD_SCRIPT, HEAD_TEMPLATE, Group, groups_left, head_of
-from gui.marks import message, page_title
+from gui.marks import NOTE_SCRIPT, message, page_title
+from gui.memory_clicks import wire_memory
 from gui.preset_card import PresetCard, build_preset_card, first_preset, wire_preset_card
 from gui.review import Review, review
 from gui.start_card import COPY_SCRIPT, CURVE_TEMPLATE, begin
@@ -69,6 +71,8 @@ class TrainPage:
     words: gr.Textbox
     view: gr.Radio
     start: gr.Button
+    memory: gr.HTML
+    bench: Bench
     drawn: gr.State
     """What this browser was sent last, by name: only what is new is sent again."""
     kept: gr.BrowserState
@@ -106,12 +110,16 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
                     start = gr.Button("Start", variant="primary", interactive=False, elem_id="at-start")
                     parts["waits"] = gr.HTML("", elem_classes=["at-waits"], **_HTML)
                     parts["sum"] = gr.HTML("", **_HTML)
+                with gr.Column(elem_classes=["at-card", "at-memory-card"]):
+                    memory = gr.HTML("", js_on_load=NOTE_SCRIPT, **_HTML)
                 with gr.Column(elem_classes=["at-card"]):
                     parts["command"] = gr.HTML("", js_on_load=COPY_SCRIPT, **_HTML)
     # One home, one form: two studios of one person keep theirs apart.
     key = f"atelier-form-{blake2b(str(studio.home).encode(), digest_size=6).hexdigest()}"
     kept = gr.BrowserState(None, storage_key=key, secret="atelier", render=False)
-    page = TrainPage(preset, groups, heads, parts, words, view, start, gr.State({}), kept)
+    page = TrainPage(
+        preset, groups, heads, parts, words, view, start, memory, bench_of(studio.home), gr.State({}), kept
+    )
     return lambda: _wire(studio, frame, page)
 
 
@@ -193,6 +201,7 @@ def _wire(studio: Studio, frame: Frame, page: TrainPage) -> None:
     )
     _wire_notes(studio, frame)
     _wire_start(studio, frame, page)
+    wire_memory(studio, frame, page.memory, page.bench)
 
 
 def _wire_notes(studio: Studio, frame: Frame) -> None:
@@ -220,6 +229,8 @@ def _wire_start(studio: Studio, frame: Frame, page: TrainPage) -> None:
     form = studio.form
 
     def start(data: dict[Component, Any]) -> dict[Component, Any]:
+        # Both at once could each make the other run out of memory: the run goes first.
+        page.bench.cancel()
         begun = begin(studio, form.values(data))
         if isinstance(begun, RunFolder):
             return {frame.tabs: gr.Tabs(selected="runs"), frame.shown_run: begun.path.name}

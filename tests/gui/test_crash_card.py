@@ -1,18 +1,21 @@
 """The card of a run that ended by itself, and what its buttons start."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gui import run_clicks
+from gui.bench import Bench, Standing
 from gui.crash_card import crash_card
 from gui.monitor import Monitor
 from gui.run_on_page import RunOnPage
 from gui.studio import Studio
 from tests.gui.written_runs import Course, end, write_run
+from trainer.contract.identity import write_identity
 from trainer.contract.job import Job, read_job
-from trainer.runs.folder import RunFolder, list_runs
+from trainer.runs.folder import RunFolder, list_runs, new_run
 from trainer.runs.status import status_of
 
 OUT_OF_MEMORY = (
@@ -48,16 +51,16 @@ def test_card_says_cause_what_is_safe_the_line_and_the_ways(crashed: RunFolder) 
     titles = re.findall(r'<div class="at-way"><div><strong>([^<]+)', html)
     assert titles == [
         "Gradient checkpointing", "Cache latents", "Mixed precision bf16", "Batch of 2, 2 batches a step", "8-bit Adam",
-        "Train only the U-Net", "Try again unchanged",
+        "Train only the U-Net", "Resolution 384", "Try again unchanged",
     ]  # fmt: skip
     rows = html.split('<div class="at-way">')[1:]
-    assert ["Goes on from step 960." in row for row in rows] == [True, True, True, False, False, False, True]
+    assert ["Goes on from step 960." in row for row in rows] == [True, True, True, False, False, False, False, True]
     assert html.count("at-primary") == 1 and "at-primary" in rows[0]
 
 
 @pytest.mark.parametrize(
     ("place", "resumes", "values"),
-    [("0", True, {"gradient_checkpointing": True}), ("3", False, {"train_batch_size": 2}), ("6", True, {})],
+    [("0", True, {"gradient_checkpointing": True}), ("3", False, {"train_batch_size": 2}), ("7", True, {})],
 )
 def test_a_way_starts_a_new_run_with_its_values(
     crashed: RunFolder, monkeypatch: pytest.MonkeyPatch, place: str, resumes: bool, values: dict[str, object]
@@ -78,13 +81,46 @@ def test_a_way_starts_a_new_run_with_its_values(
     assert job.config.data.dataset_repeats == 10
 
 
-@pytest.mark.parametrize("place", ["7", "", "-1", "x"])
+@pytest.mark.parametrize("place", ["8", "", "-1", "x"])
 def test_a_way_that_is_not_offered_starts_nothing(crashed: RunFolder, place: str) -> None:
     """A click of an old page, or a made-up one, says so."""
     studio = Studio(home=crashed.path.parents[1])
     with pytest.raises(RuntimeError, match="not offered"):
         run_clicks.do(studio, shown(crashed), "retry", place)
     assert len(list_runs(studio.runs)) == 1
+
+
+def test_ways_are_shown_with_what_was_measured(crashed: RunFolder) -> None:
+    """Each way has the memory and the time that were measured for this very run; for another run nothing is shown."""
+    card = {"need_gib": 5.0, "free_gib": 7.0, "total_gib": 8.0}
+    row = {"fits": True, "card": card, "host": card, "on_card": True, "complete": True, "seconds_in_all": 2100.0}
+    told = [
+        {**row, "way": {"values": {}}, "fits": False, "complete": False, "seconds_in_all": None},
+        {**row, "way": {"values": {"gradient_checkpointing": True}}},
+        {"way": {"values": {"cache_latents": True}}, "why_not": "no"},
+    ]
+    job = read_job(crashed.job_file)
+    assert isinstance(job, Job)
+    standing = Standing(job.config.flat(), found={"measured": told}, ended=1.0)
+    rows = [text(row) for row in crash_card(shown(crashed), standing).split('<div class="at-way">')[1:]]
+    assert "5.4 GB card memory 35 min" in rows[0] and "Not possible here" in rows[1] and "GB" not in rows[2]
+    assert "more than 5.4 GB card memory, too much" in rows[-1]
+    other = replace(standing, values={})
+    assert 'data-act="measure">Measure them first' in crash_card(shown(crashed), other)
+    assert 'data-act="cancel_measuring"' in crash_card(shown(crashed), Standing(running=True, said="As asked: learns"))
+
+
+def test_ways_are_measured_on_a_click(crashed: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way of the crashed run's own job, unless a run is using the machine."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(Bench, "start", lambda bench, *what: asked.append(what))
+    studio = Studio(home=crashed.path.parents[1])
+    assert run_clicks.do(studio, shown(crashed), "measure") is None
+    ((job, flag),) = asked
+    assert isinstance(job, Job) and flag == "--every_way" and job == read_job(crashed.job_file)
+    write_identity(new_run(studio.runs, job, queued=False).process_file)
+    with pytest.raises(RuntimeError, match=r"is running. Measure when it is done."):
+        run_clicks.do(studio, shown(crashed), "measure")
 
 
 @pytest.mark.parametrize("result", ["completed", "stopped"])

@@ -147,6 +147,7 @@ class Finished(Event):
 
     `code` says what failed: that of the first problem where the trainer refused to begin, else a word of
     trainer/runs/crash_kinds.py, or nothing where the trainer does not know. `mends` are clicks that mend a refusal.
+    The peaks are the most that the trainer's main process held at any moment, of the card's and the computer's memory.
     """
 
     type: ClassVar[str] = "finished"
@@ -155,6 +156,8 @@ class Finished(Event):
     message: str = ""
     code: str = ""
     mends: list[dict[str, Any]] = field(default_factory=list)
+    vram_peak_gib: float | None = None
+    ram_peak_gib: float | None = None
 
 
 AnyEvent = Started | Phase | Planned | Stepped | Validated | Sampled | Saved | Removed | Warned | Finished

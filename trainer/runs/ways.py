@@ -11,6 +11,9 @@ from typing import Any
 from trainer.contract.config import TrainingConfig
 from trainer.contract.optimizers import PLAIN_ADAMW
 
+_SMALLEST_SIDE = 256
+"""Pixels; below this models of 512 make no pictures."""
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -23,33 +26,61 @@ class Way:
 
 def less_memory(config: TrainingConfig) -> list[Way]:
     """What makes a run smaller, from what changes nothing in the result to what changes much."""
+    ways = []
+    hardware = config.hardware
+    if not (hardware.sdpa or hardware.xformers or hardware.mem_eff_attn):
+        about = "Attention without a table of every point with every other: faster, too. The result is the same."
+        ways.append(Way("PyTorch's own attention", about, {"sdpa": True}))
     about = "Calculates parts twice instead of keeping them: slower by about a third. The result is the same."
-    ways = [Way("Gradient checkpointing", about, {"gradient_checkpointing": True})]
+    ways.append(Way("Gradient checkpointing", about, {"gradient_checkpointing": True}))
     images = config.images
     if not images.cached and not images.random_crop and not images.color_aug:
         about = "The VAE encodes every image once and leaves before the first step. The result is the same."
         ways.append(Way("Cache latents", about, {"cache_latents": True}))
-    if config.hardware.mixed_precision == "no":
+    if hardware.mixed_precision == "no":
         about = "Most numbers take half the room. The result differs a little. Needs a card of 2020 or newer."
         ways.append(Way("Mixed precision bf16", about, {"mixed_precision": "bf16"}))
-    size = config.length.train_batch_size
-    if size % 2 == 0:
-        doubled = 2 * config.length.gradient_accumulation_steps
-        values = {"train_batch_size": size // 2, "gradient_accumulation_steps": doubled}
-        about = "Half the images at a time, and a step is as large as before."
-        ways.append(Way(f"Batch of {size // 2}, {doubled} batches a step", about, values))
+    ways += _smaller_batch(config)
     if config.rate.optimizer == "AdamW":
         about = "The optimizer's memory shrinks to a quarter. The result differs a little."
         ways.append(Way("8-bit Adam", about, {"optimizer_type": "AdamW8bit", "optimizer_args": None}))
     if not (config.networks.unetonly or config.networks.encoderonly):
         about = "The text encoder stays as it is: new words are learnt less well, and much less memory is needed."
         ways.append(Way("Train only the U-Net", about, {"unetonly": True}))
-    return ways
+    return ways + _smaller_pictures(config)
+
+
+def _smaller_batch(config: TrainingConfig) -> list[Way]:
+    """A part of the images at a time, and so many times the batches: a step stays as large as it is."""
+    size = config.length.train_batch_size
+    parts = next((parts for parts in (2, 3, 5, 7) if size % parts == 0), None)
+    if parts is None:
+        return []
+    gathered = parts * config.length.gradient_accumulation_steps
+    values = {"train_batch_size": size // parts, "gradient_accumulation_steps": gathered}
+    some = {2: "Half", 3: "A third of"}.get(parts, "Some of")
+    about = f"{some} the images at a time, and a step is as large as before."
+    return [Way(f"Batch of {size // parts}, {gathered} batches a step", about, values)]
+
+
+def _smaller_pictures(config: TrainingConfig) -> list[Way]:
+    """Three quarters of the sides, on the grid of 64, where they stay sides that models know."""
+    width, height = (side * 3 // 4 // 64 * 64 for side in config.images.size)
+    if min(width, height) < _SMALLEST_SIDE:
+        return []
+    shown = f"{width}" if width == height else f"{width} x {height}"
+    about = "Smaller pictures: fine detail is not learnt."
+    return [Way(f"Resolution {shown}", about, {"resolution": f"{width},{height}"})]
 
 
 def less_host_memory(config: TrainingConfig) -> list[Way]:
     """What leaves the computer's memory to others."""
-    return [_alone("Each helper process takes memory of its own."), *less_memory(config)]
+    ways = [_alone("Each helper process takes memory of its own."), *less_memory(config)]
+    if config.networks.use_ema:
+        about = "The last step's weights are saved, not a calmer average, which is as large as the networks."
+        off = {"use_ema": False, "save_raw": False, "save_ema_keys": False}
+        ways.append(Way("No averaging of the weights", about, off))
+    return ways
 
 
 def smaller_saves(config: TrainingConfig) -> list[Way]:

@@ -6,6 +6,9 @@ may still not run on this device.
 
 import contextlib
 import os
+import re
+import sys
+from pathlib import Path
 
 import psutil
 import torch
@@ -63,6 +66,27 @@ def memory_gib(device: torch.device) -> tuple[float | None, float]:
     """
     vram = torch.cuda.memory_reserved(device) / GIB if device.type == "cuda" else None
     return vram, psutil.Process().memory_info().rss / GIB
+
+
+def peak_memory_gib(device: torch.device) -> tuple[float | None, float]:
+    """The most that this process held so far: of the card's memory (None without one), of the computer's, in GiB."""
+    vram = torch.cuda.max_memory_reserved(device) / GIB if device.type == "cuda" else None
+    return vram, _peak_host_bytes() / GIB
+
+
+def _peak_host_bytes() -> int:
+    """The high-water mark of the memory that this process really occupies, as its system counts it."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    if sys.platform == "linux":
+        # Not getrusage: that mark is handed on to the programs that a process starts, and would be a parent's.
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        if found is not None:
+            return int(found[1]) * 1024
+    import resource  # noqa: PLC0415 - not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _precision_problems(config: TrainingConfig, device: torch.device) -> list[Problem]:

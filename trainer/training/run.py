@@ -15,8 +15,11 @@ from trainer.training.outcome import Refused
 __all__ = ["Refused", "train_job"]
 
 
-def train_job(job: Job, run: Path) -> Result:
-    """Train a job. The main process's `run` counts. Raises `Refused` with all problems, and what else goes wrong."""
+def train_job(job: Job, run: Path, *, rehearsed: bool = False) -> Result:
+    """Train a job. The main process's `run` counts. Raises `Refused` with all problems, and what else goes wrong.
+
+    With `rehearsed` it learns two steps of the largest batch and notes what memory they took in measured.json.
+    """
     if os.environ.get("RANK", "0") == "0":
         # First of all: whoever watches the folder wants to know which process to look at.
         write_identity(run / "process.json")
@@ -27,6 +30,7 @@ def train_job(job: Job, run: Path) -> Result:
     if not job.config.rate.needs_bitsandbytes:
         hide_bitsandbytes()
 
-    from trainer.training.session import train_session  # noqa: PLC0415
+    from trainer.training.rehearsal import rehearse  # noqa: PLC0415
+    from trainer.training.session import learn_and_close, train_session  # noqa: PLC0415
 
-    return train_session(job, run)
+    return train_session(job, run, rehearse if rehearsed else learn_and_close)

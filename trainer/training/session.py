@@ -8,8 +8,10 @@ import secrets
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,7 +40,7 @@ from trainer.dataset.preview import write_preview
 from trainer.training.assemble import assemble
 from trainer.training.engine import Engine
 from trainer.training.gates import Checked, check_start
-from trainer.training.hardware import device_name, total_memory_gib
+from trainer.training.hardware import device_name, peak_memory_gib, total_memory_gib
 from trainer.training.loop import learn
 from trainer.training.outcome import Diverged, Refused, Stopped
 from trainer.training.resuming import Start, find_start
@@ -46,6 +48,9 @@ from trainer.training.surroundings import Surroundings
 from trainer.training.wishes import Wishes
 
 TELL_EVERY_S = 0.2
+
+Middle = Callable[[TrainingConfig, Checked, Surroundings], Result]
+"""What happens between the gates and the end of the run."""
 
 
 class Teller:
@@ -66,7 +71,7 @@ class Teller:
         self._writer.close()
 
 
-def train_session(job: Job, run: Path) -> Result:
+def train_session(job: Job, run: Path, middle: Middle) -> Result:
     """Train a job in this process. Raises `Refused`, `Diverged` and what else goes wrong, after telling it."""
     engine = Engine(job.config.hardware.mixed_precision)
     run = engine.from_main(lambda: run.absolute())
@@ -74,8 +79,8 @@ def train_session(job: Job, run: Path) -> Result:
     wishes = Wishes(run if engine.main else None, job.config.saves.save_state_every_minutes)
     try:
         with wishes.heard():
-            result = _train(job, run, engine, events, wishes)
-        events.write(Finished(result=result, step=events.step))
+            result = _train(job, run, engine, events, wishes, middle)
+        events.write(Finished(result=result, step=events.step, **peaks(engine)))
         return result
     except Stopped:
         events.write(Finished(result="stopped", step=events.step, message="Stopped before the first step."))
@@ -86,11 +91,17 @@ def train_session(job: Job, run: Path) -> Result:
     except BaseException as failure:
         traceback.print_exc(file=sys.stderr)
         code, message = explain(failure)
-        events.write(Finished(result="failed", step=events.step, message=message, code=code))
+        events.write(Finished(result="failed", step=events.step, message=message, code=code, **peaks(engine)))
         raise
     finally:
         events.close()
         engine.close()
+
+
+def peaks(engine: Engine) -> dict[str, Any]:
+    """The most memory that this process held, as the last event tells it."""
+    vram, ram = peak_memory_gib(engine.device)
+    return {"vram_peak_gib": vram, "ram_peak_gib": ram}
 
 
 def refused(refusal: Refused, step: int) -> Finished:
@@ -141,7 +152,7 @@ def _disk_code(failure: OSError) -> str:
     return "no_permission" if isinstance(failure, PermissionError) else ""
 
 
-def _train(job: Job, run: Path, engine: Engine, events: Teller, wishes: Wishes) -> Result:
+def _train(job: Job, run: Path, engine: Engine, events: Teller, wishes: Wishes, middle: Middle) -> Result:
     config = job.config
     start = find_start(config.saves.resume)
     resumed = start if isinstance(start, Start) else Start()
@@ -167,7 +178,7 @@ def _train(job: Job, run: Path, engine: Engine, events: Teller, wishes: Wishes) 
     events.write(planned(config, plan))
     if config.images.debug_dataset:
         return show_batches(config, checked, run, seed, engine)
-    return learn_and_close(config, checked, Surroundings(engine, events, wishes, run, seed))
+    return middle(config, checked, Surroundings(engine, events, wishes, run, seed))
 
 
 def learn_and_close(config: TrainingConfig, checked: Checked, around: Surroundings) -> Result:
