@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.training.conftest import Train, of, wishing
@@ -32,6 +33,22 @@ def test_pictures_come_when_asked_for(train: Train, tmp_path: Path) -> None:
     assert told[0].path == "samples/step-00000000-1.png"
     first, last = (np.asarray(Image.open(tmp_path / "run" / f"samples/step-{n:08d}-1.png")) for n in (0, 7))
     assert not np.array_equal(first, last), "training shows"
+
+
+@pytest.mark.parametrize("every", [{"sample_every_n_steps": 2}, {"sample_every_n_epochs": 1}])
+def test_resumed_run_draws_the_same(every: dict[str, int], train: Train, tmp_path: Path) -> None:
+    """Samples due after the step of a stop are drawn by the run that goes on: a stop waits for no picture."""
+    options = {"sample_prompts": "a dog --s 1", "sample_at_first": True, "max_train_steps": 6, "use_ema": True} | every
+    straight = of(Sampled, train("straight", **options))
+    with wishing(4, "stop"):
+        part = of(Sampled, train("part", **options))
+    rest = of(Sampled, train("rest", **options, resume=str(tmp_path / "part")))
+    assert [sample.step for sample in part] == [sample.step for sample in straight if sample.step < 4]
+    assert [sample.step for sample in part + rest] == [sample.step for sample in straight]
+    for run, samples in (("part", part), ("rest", rest)):
+        for sample in samples:
+            pictures = [np.asarray(Image.open(tmp_path / name / sample.path)) for name in (run, "straight")]
+            assert np.array_equal(*pictures)
 
 
 def test_sampling_changes_no_step(train: Train) -> None:

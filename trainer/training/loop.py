@@ -76,8 +76,8 @@ class Training:
 def learn(training: Training) -> Result:
     """Train to the last step of the plan, or until somebody wants the run to end. Raises `Diverged`."""
     step, plan = training.first_step, training.plan
-    if training.asked.samples.sample_at_first and step == 0:
-        training.sampler.draw(0, training.run, training.events)
+    if drawn_at(training.asked.samples, plan, step):
+        training.sampler.draw(step, training.run, training.events)
     if measured_at(training.asked.validation, plan, step):
         training.validator.measure(step, step // plan.steps_per_epoch, training.events)
     go_on(training, step)
@@ -103,7 +103,7 @@ def learn(training: Training) -> Result:
         if "stop_without_saving" in wishes:
             training.ledger.settle()
             return "stopped"
-        due = due_after(training.asked, step, group, wishes)
+        due = due_after(training.asked, plan, step, wishes)
         late = see_to(training, step, group, due)
         if "stop" in wishes:
             stop(training, step, group)
@@ -118,12 +118,22 @@ def learn(training: Training) -> Result:
 
 
 def measured_at(validation: ValidationSection, plan: Plan, step: int) -> bool:
-    """Whether the images held out are measured where a run begins: before all steps, and at a step that is due.
+    """Whether the images held out are measured after step `step`, 0 being before all steps.
 
-    A run that is stopped or paused leaves at once, so the measurement of its last step is made by the one that resumes.
+    A run that is stopped or paused leaves at once, so what is due after its last step, measurement and samples, is made
+    by the one that resumes: both together have what a run has that is never cut.
     """
     every = validation.validate_every_n_steps or plan.steps_per_epoch
     return bool(validation.validation_split) and step % every == 0
+
+
+def drawn_at(samples: SampleSection, plan: Plan, step: int) -> bool:
+    """Whether samples are drawn after step `step`, 0 being before all steps."""
+    if step == 0:
+        return samples.sample_at_first
+    by_steps = samples.sample_every_n_steps
+    by_epochs = samples.sample_every_n_epochs
+    return any(every and step % every == 0 for every in (by_steps, by_epochs and by_epochs * plan.steps_per_epoch))
 
 
 def wishes_of(readings: Sequence[Reading]) -> set[Wish]:
@@ -137,21 +147,16 @@ def follow(average: Average | None, readings: Sequence[Reading]) -> None:
         average.follow()
 
 
-def due_after(asked: Asked, step: int, group: Group, wishes: set[Wish]) -> set[Due]:
+def due_after(asked: Asked, plan: Plan, step: int, wishes: set[Wish]) -> set[Due]:
     """What is to be done between step number `step` and the next one: by the options, and by wish.
 
     Before a stop or a pause only models are due: the resumed run would not write them. Both write their own state.
     """
-    saves, samples, validation = asked.saves, asked.samples, asked.validation
-
-    def comes(every: int | None, count: int) -> bool:
-        return every is not None and count % every == 0
-
-    epochs = group.epoch + 1 if group.ends_epoch else None
+    by_epochs, by_steps = asked.saves.save_every_n_epochs, asked.saves.save_every_n_steps
     due: set[Due] = set()
-    if epochs is not None and comes(saves.save_every_n_epochs, epochs):
+    if by_epochs and step % (by_epochs * plan.steps_per_epoch) == 0:
         due.add("save_epoch")
-    elif comes(saves.save_every_n_steps, step):
+    elif by_steps and step % by_steps == 0:
         due.add("save_step")
     if "save" in wishes:
         due.add("save_step")
@@ -159,11 +164,9 @@ def due_after(asked: Asked, step: int, group: Group, wishes: set[Wish]) -> set[D
         return due
     if "state" in wishes:
         due.add("keep_state")
-    steps = validation.validate_every_n_steps
-    if validation.validation_split and (group.ends_epoch if steps is None else comes(steps, step)):
+    if measured_at(asked.validation, plan, step):
         due.add("validate")
-    by_epoch = epochs is not None and comes(samples.sample_every_n_epochs, epochs)
-    if "sample" in wishes or comes(samples.sample_every_n_steps, step) or by_epoch:
+    if "sample" in wishes or drawn_at(asked.samples, plan, step):
         due.add("sample")
     return due
 
