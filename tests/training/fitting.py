@@ -38,7 +38,7 @@ def fixed_loss(model: Path, folder: Path) -> float:
     t = torch.linspace(0, 999, PAIRS).round().long()
     objective = Objective(networks.prediction, LossSection())
     x0 = x0.expand_as(eps)
-    ids = Reader(networks.tokenizer).ids([CAPTION] * PAIRS)
+    ids = Reader(networks.tokenizer).read([CAPTION] * PAIRS).ids
     predicted = Denoiser(networks.unet, networks.text_encoder, None)(objective.schedule.add_noise(x0, eps, t), t, ids)
     target = objective.schedule.target(objective.prediction, x0, eps, t)
     return float(objective.errors(predicted, target, t).mean())

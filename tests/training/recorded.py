@@ -26,7 +26,7 @@ from trainer.training.latents import Encoder, FreshLatents
 from trainer.training.learner import Aim, Learner, Taken
 from trainer.training.objective import Objective
 from trainer.training.optimizer import make_optimizer
-from trainer.training.text import freeze_unread_layers
+from trainer.training.text import Words, freeze_unread_layers
 
 PRIOR_LOSS_WEIGHT = 0.5
 
@@ -121,12 +121,9 @@ class FedLearner:
         assert torch.allclose(found, self.of("latents"), atol=3e-5), "of latents up to 6"
         return found
 
-    def ids(self, captions: list[str]) -> Tensor:
-        """In place of the tokenizer."""
-        return self.of("input_ids")
-
-    def emphasis(self, captions: list[str]) -> None:
-        """No word was weighted in what was recorded."""
+    def read(self, captions: list[str]) -> Words:
+        """In place of the tokenizer; no word was weighted in what was recorded."""
+        return Words(self.of("input_ids"))
 
     def take(self, step: int) -> Taken:
         """Take a recorded step."""

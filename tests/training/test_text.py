@@ -22,15 +22,15 @@ def networks(request: pytest.FixtureRequest, tiny_v1: Path, tiny_v2: Path) -> Ne
 def test_padding_is_to_77_or_to_the_longest(networks: Networks) -> None:
     """Rows have 77 ids, or with `no_token_padding` as many as the longest caption of the batch has."""
     captions = ["a dog", "", "a photo of a sks dog"]
-    assert Reader(networks.tokenizer).ids(captions).shape == (3, 77)
-    short = Reader(networks.tokenizer, pad_to_longest=True).ids(captions)
+    assert Reader(networks.tokenizer).read(captions).ids.shape == (3, 77)
+    short = Reader(networks.tokenizer, pad_to_longest=True).read(captions).ids
     assert short.shape == (3, 8)
     assert short[1, :2].tolist() == [49406, 49407]
 
 
 def test_clip_skip_counts_from_the_end(networks: Networks) -> None:
     """None and 1 are the last layer; 2 is the one before, each with the final norm: transformers' own numbers."""
-    ids = Reader(networks.tokenizer).ids(["a dog", "two cats"])
+    ids = Reader(networks.tokenizer).read(["a dog", "two cats"]).ids
     encoder = networks.text_encoder
     with torch.no_grad():
         out = encoder(ids, output_hidden_states=True)
@@ -49,7 +49,7 @@ def test_long_captions_are_read_in_windows(limit: int, networks: Networks) -> No
     words = ["dog", "cat", "house", "tree", "star", "lake", "hill", "rain", "boat", "lamp"]
     long = " ".join(words[place % 10] for place in range(100))
     reader = Reader(networks.tokenizer, limit=limit)
-    ids = reader.ids([long, "a dog"])
+    ids = reader.read([long, "a dog"]).ids
     count = limit // 75
     assert ids.shape == (2, 77 * count)
     inner = networks.tokenizer.encode([" ".join(long.split()[:75]), " ".join(long.split()[75:]), ""])
@@ -62,7 +62,7 @@ def test_long_captions_are_read_in_windows(limit: int, networks: Networks) -> No
     assert states.shape[:2] == (2, limit + 2)
     by_hand = torch.cat([alone[0][:1], *[window[1:76] for window in alone], alone[-1][76:]])
     assert torch.allclose(states[0], by_hand, atol=1e-6)
-    assert Reader(networks.tokenizer, limit=75).ids([long]).shape == (1, 77)
+    assert Reader(networks.tokenizer, limit=75).read([long]).ids.shape == (1, 77)
 
 
 def test_words_in_brackets_weigh(networks: Networks) -> None:
@@ -70,8 +70,9 @@ def test_words_in_brackets_weigh(networks: Networks) -> None:
     plain = Reader(networks.tokenizer)
     reader = Reader(networks.tokenizer, weighted=True)
     captions = ["a (sks:1.5) dog", "a dog"]
-    assert torch.equal(reader.ids(captions), plain.ids(["a sks dog", "a dog"])) and plain.emphasis(captions) is None
-    weights = reader.emphasis(captions)
+    assert plain.read(captions).weights is None
+    ids, weights = reader.read(captions)
+    assert torch.equal(ids, plain.read(["a sks dog", "a dog"]).ids)
     assert weights is not None and weights.shape == (2, 77)
     expected = torch.ones(2, 77)
     expected[0, 2] = 1.5
@@ -79,16 +80,16 @@ def test_words_in_brackets_weigh(networks: Networks) -> None:
     denoiser = Denoiser(networks.unet, networks.text_encoder, None)
     noisy, t = torch.zeros(2, 4, 8, 8), torch.tensor([500, 500])
     with torch.no_grad():
-        states = text_states(networks.text_encoder, reader.ids(captions), None)
+        states = text_states(networks.text_encoder, ids, None)
         by_hand = networks.unet(noisy, t, encoder_hidden_states=states * expected[..., None]).sample
-        assert torch.allclose(denoiser(noisy, t, reader.ids(captions), weights), by_hand, atol=1e-6)
-        assert not torch.allclose(denoiser(noisy, t, reader.ids(captions))[0], by_hand[0], atol=1e-6)
+        assert torch.allclose(denoiser(noisy, t, ids, weights), by_hand, atol=1e-6)
+        assert not torch.allclose(denoiser(noisy, t, ids)[0], by_hand[0], atol=1e-6)
 
 
 def test_weights_follow_their_words_into_later_windows(networks: Networks) -> None:
     """The 80th word of a long caption has its weight at place 80 of the joined states; what is cut off has none."""
     caption = "dog " * 79 + "(cat:2)" + " dog" * 100
-    weights = Reader(networks.tokenizer, limit=150, weighted=True).emphasis([caption])
+    weights = Reader(networks.tokenizer, limit=150, weighted=True).read([caption]).weights
     assert weights is not None and weights.shape == (1, 152)
     assert weights.nonzero().shape[0] == 152 and (weights != 1).nonzero().tolist() == [[0, 80]]
 
@@ -114,7 +115,7 @@ def test_gradients_reach_what_is_trained(trained: str, checkpointing: bool, netw
     denoiser = Denoiser(unet, encoder, None)
     torch.manual_seed(0)
     noisy, t = torch.randn(2, 4, 8, 8), torch.tensor([5, 900])
-    ids = Reader(networks.tokenizer).ids(["a dog", "a cat"])
+    ids = Reader(networks.tokenizer).read(["a dog", "a cat"]).ids
     denoiser(noisy, t, ids).square().mean().backward()
     expected = {name: weight.grad.clone() for name, weight in denoiser.named_parameters() if weight.grad is not None}
     assert {name.split(".")[0] for name in expected} == ({trained} if trained != "both" else {"unet", "text_encoder"})
@@ -134,6 +135,6 @@ def test_frozen_text_encoder_runs_without_a_graph(networks: Networks) -> None:
     networks.text_encoder.requires_grad_(False)
     seen: list[bool] = []
     networks.text_encoder.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
-    ids = Reader(networks.tokenizer).ids(["a dog"])
+    ids = Reader(networks.tokenizer).read(["a dog"]).ids
     Denoiser(networks.unet, networks.text_encoder, None)(torch.randn(1, 4, 8, 8), torch.tensor([5]), ids)
     assert seen == [False]

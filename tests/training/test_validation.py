@@ -102,7 +102,7 @@ def test_measured_is_the_plain_error_of_the_saved_weights(
             noise = np.random.default_rng(number_of(entry)).standard_normal((8, *x0.shape[1:]), dtype=np.float32)
             eps = torch.from_numpy(noise)
             noisy = schedule.add_noise(x0.expand_as(eps), eps, t)
-            ids = Reader(networks.tokenizer).ids([entry.caption] * 8)
+            ids = Reader(networks.tokenizer).read([entry.caption] * 8).ids
             states = networks.text_encoder(ids).last_hidden_state
             predicted = networks.unet(noisy, t, encoder_hidden_states=states).sample
         errors.append(float((predicted - eps).square().mean()))

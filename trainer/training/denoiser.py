@@ -6,7 +6,7 @@ Noisy latents, timesteps and token ids come in, the U-Net's prediction goes out.
 import torch
 from torch import Tensor, nn
 
-from trainer.training.text import text_states, weighed
+from trainer.training.text import Words, states_of
 
 
 class Denoiser(nn.Module):
@@ -23,7 +23,7 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """The prediction [B, C, H, W]. `weights_BT` multiply the text's hidden states."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained(self.text_encoder)):
-            states = weighed(text_states(self.text_encoder, ids_BT, self.clip_skip), weights_BT)
+            states = states_of(self.text_encoder, Words(ids_BT, weights_BT), self.clip_skip)
         return self.unet(noisy_BCHW, timesteps_B, encoder_hidden_states=states).sample
 
 

@@ -20,7 +20,7 @@ from trainer.contract.prompts import Prompt
 from trainer.model.load import Networks
 from trainer.training.latents import SCALE
 from trainer.training.objective import NoiseSchedule, Prediction
-from trainer.training.text import INNER, Reader, text_states, weighed
+from trainer.training.text import INNER, Reader, states_of
 from trainer.training.walks import Walk
 
 
@@ -91,9 +91,8 @@ class Painter:
         words = [prompt.negative, prompt.text] if prompt.scale > 1 else [prompt.text]
         device = self._place.device
         with self._place.autocast():
-            ids, weights = self._reader.ids(words).to(device), self._reader.emphasis(words)
-            states = text_states(self._networks.text_encoder, ids, self._drawing.clip_skip)
-            return weighed(states, None if weights is None else weights.to(device))
+            read = self._reader.read(words).sent(lambda values: values.to(device))
+            return states_of(self._networks.text_encoder, read, self._drawing.clip_skip)
 
     def _look(
         self, x_t: Tensor, states: Tensor, time: Tensor, mix: tuple[Tensor, Tensor], scale: float

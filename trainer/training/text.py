@@ -3,7 +3,8 @@
 The ids come as rows of whole numbers from the project's own tokenizer; the states go out as [B, tokens, width].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,21 @@ INNER = LENGTH - 2
 """Tokens of a caption that one window of the text encoder holds, beside its start and its end."""
 
 
+class Words(NamedTuple):
+    """Captions as the text encoder reads them."""
+
+    ids: Tensor
+    """int64 [B, tokens]."""
+    weights: Tensor | None = None
+    """What the hidden state at each place counts, fp32 [B, 75 n + 2]; None where all count the same."""
+
+    def sent(self, send: Callable[[Tensor], Tensor]) -> "Words":
+        """The same on the device that `send` brings them to."""
+        return Words(send(self.ids), None if self.weights is None else send(self.weights))
+
+
 class Reader:
-    """Turns captions into ids: windows of 77 that hold `limit` tokens, or padded only to the longest of a batch."""
+    """Turns captions into words: windows of 77 that hold `limit` tokens, or padded only to the longest of a batch."""
 
     def __init__(
         self, tokenizer: Tokenizer, pad_to_longest: bool = False, limit: int = INNER, weighted: bool = False
@@ -26,25 +40,24 @@ class Reader:
         self._windows = limit // INNER
         self._weighted = weighted
 
-    def ids(self, captions: Sequence[str]) -> Tensor:
-        """Ids [B, tokens], int64 on the CPU: 77 for each window. What is longer than `limit` tokens is cut off."""
-        if self._windows > 1 or self._weighted:
-            words = [[i for ids, _ in self._pieces(caption) for i in ids] for caption in captions]
-            rows = [sum(self._tokenizer.frame(ids, self._windows), []) for ids in words]
-            return torch.tensor(rows, dtype=torch.long)
-        return torch.tensor(self._tokenizer.encode(captions, pad_to_longest=self._pad_to_longest), dtype=torch.long)
-
-    def emphasis(self, captions: Sequence[str]) -> Tensor | None:
-        """What the hidden states of each caption count, fp32 [B, 75 n + 2] on the CPU; None where all count the same.
+    def read(self, captions: Sequence[str]) -> Words:
+        """The captions, on the CPU: 77 ids for each window. What is longer than `limit` tokens is cut off.
 
         Start, end and padding count 1. The mean of the states is not restored, as in the descendants of the ancestor.
         """
-        if not self._weighted:
-            return None
+        if self._windows == 1 and not self._weighted:
+            ids = self._tokenizer.encode(captions, pad_to_longest=self._pad_to_longest)
+            return Words(torch.tensor(ids, dtype=torch.long))
+        read = [self._pieces(caption) for caption in captions]
+        framed = [self._tokenizer.frame([i for ids, _ in pieces for i in ids], self._windows) for pieces in read]
+        ids = torch.tensor([sum(windows, []) for windows in framed], dtype=torch.long)
+        return Words(ids, self._weights(read) if self._weighted else None)
+
+    def _weights(self, read: Sequence[Sequence[tuple[list[int], float]]]) -> Tensor:
         length = INNER * self._windows
-        found = torch.ones(len(captions), length + 2)
-        for row, caption in zip(found, captions, strict=True):
-            weights = [weight for ids, weight in self._pieces(caption) for _ in ids][:length]
+        found = torch.ones(len(read), length + 2)
+        for row, pieces in zip(found, read, strict=True):
+            weights = [weight for ids, weight in pieces for _ in ids][:length]
             row[1 : len(weights) + 1] = torch.tensor(weights)
         return found
 
@@ -52,6 +65,12 @@ class Reader:
         """The ids and the weight of each piece of a caption."""
         pieces = parse(caption) if self._weighted else [Piece(caption)]
         return [(self._tokenizer.ids(piece.text), piece.weight) for piece in pieces]
+
+
+def states_of(text_encoder: nn.Module, words: Words, clip_skip: int | None) -> Tensor:
+    """What the U-Net reads: the hidden states as in `text_states`, each times its weight where words are weighted."""
+    states = text_states(text_encoder, words.ids, clip_skip)
+    return states if words.weights is None else states * words.weights[..., None].to(states)
 
 
 def text_states(text_encoder: nn.Module, ids_BT: Tensor, clip_skip: int | None) -> Tensor:
@@ -71,11 +90,6 @@ def text_states(text_encoder: nn.Module, ids_BT: Tensor, clip_skip: int | None) 
         return text_encoder(ids_BT).last_hidden_state
     states = text_encoder(ids_BT, output_hidden_states=True).hidden_states[-clip_skip]
     return final_norm(text_encoder)(states)
-
-
-def weighed(states_BTC: Tensor, weights_BT: Tensor | None) -> Tensor:
-    """Hidden states, each times its weight; as they are where there are no weights."""
-    return states_BTC if weights_BT is None else states_BTC * weights_BT[..., None].to(states_BTC)
 
 
 def final_norm(text_encoder: nn.Module) -> nn.Module:

@@ -86,9 +86,8 @@ class Validator:
         for some_t, some_rows in zip(t.split(self.at_once), torch.from_numpy(rows).split(self.at_once), strict=True):
             eps, t_B = send(some_rows), send(some_t)
             x0 = send(held.x0_CHW).expand_as(eps)
-            ids, weights = send(self.reader.ids([held.caption])), self.reader.emphasis([held.caption])
-            words = ids.expand(len(some_t), -1), None if weights is None else send(weights)
             with self.engine.autocast():
+                words = self.reader.read([held.caption] * len(some_t)).sent(send)
                 predicted = self.denoiser(schedule.add_noise(x0, eps, t_B), t_B, *words)
             target = schedule.target(self.objective.prediction, x0, eps, t_B)
             distances = distance("l2", predicted.float() - target)
