@@ -78,6 +78,12 @@ BROKEN: dict[str, dict[str, object]] = {
     "two_averages": {"optimizer_type": "AdamWScheduleFree", "use_ema": True, "save_raw": True},
     "cycles_unused": {"lr_scheduler_num_cycles": 2},
     "power_unused": {"lr_scheduler_power": 2},
+    "fall_missing": {"lr_scheduler": "warmup_stable_decay"},
+    "fall_too_long": {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 0.5, "lr_decay_steps": 0.6},
+    "fall_unused": {"lr_decay_steps": 0.2},
+    "share_missing": {"lr_scheduler": "cosine_with_min_lr"},
+    "share_unused": {"lr_scheduler_min_lr_ratio": 0.1},
+    "timescale_unused": {"lr_scheduler_timescale": 100},
     "huber_scale_by_noise": {"loss_type": "huber", "huber_scale": 2},
 }
 

@@ -1,22 +1,29 @@
 """The learning rate of each step, held against recorded schedules of independent programs."""
 
 import json
+from typing import Any, get_args
 
 import pytest
 import torch
 from diffusers.optimization import get_scheduler
+from transformers.optimization import (
+    get_cosine_with_min_lr_schedule_with_warmup,
+    get_inverse_sqrt_schedule,
+    get_wsd_schedule,
+)
 
 from tests.training.conftest import FIXTURES
-from trainer.contract.config import RateSection
+from trainer.contract.rate import RateSection, ScheduleName
 from trainer.contract.schedule import curve, rate_at, text_encoder_rate_at, warmup_steps
 
 RECORDED = [case for case in json.loads((FIXTURES / "lr.json").read_text())["cases"] if isinstance(case["v15"], list)]
-SCHEDULES = ["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
+OF_DIFFUSERS = ["constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
+SCHEDULES = get_args(ScheduleName)
 
 
 def rate_section(name: str, rate: float = 1e-4, warmup: float = 0) -> RateSection:
-    """A section with a schedule."""
-    return RateSection(learning_rate=rate, lr_scheduler=name, lr_warmup_steps=warmup)
+    """A section with a schedule, falling over 10 steps where it is one that falls at the end."""
+    return RateSection(learning_rate=rate, lr_scheduler=name, lr_warmup_steps=warmup, lr_decay_steps=10)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +38,7 @@ def test_rate_is_the_recorded_one(case: dict) -> None:
 
 @pytest.mark.parametrize("cycles", [1, 3])
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "constant"])
+@pytest.mark.parametrize("name", OF_DIFFUSERS)
 def test_rate_is_that_of_diffusers(name: str, power: float, cycles: int) -> None:
     """Every schedule with a warm-up, cycles and a power is diffusers' own of that name, at each of 100 steps."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
@@ -40,6 +47,66 @@ def test_rate_is_that_of_diffusers(name: str, power: float, cycles: int) -> None
     section = RateSection(learning_rate=1e-3, lr_warmup_steps=7, **values)
     for step in range(101):
         assert rate_at(section, step, 100) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9, abs=1e-15), step
+        optimizer.step()
+        theirs.step()
+
+
+TABLES: dict[str, tuple[dict[str, Any], dict[int, float]]] = {
+    "cosine to a tenth": (
+        {"lr_scheduler": "cosine_with_min_lr", "lr_scheduler_min_lr_ratio": 0.1, "lr_warmup_steps": 20},
+        {0: 0, 10: 0.5, 20: 1, 60: 0.55, 100: 0.1, 500: 0.1},
+    ),
+    "inverse root after a warm-up": (
+        {"lr_scheduler": "inverse_sqrt", "lr_warmup_steps": 25},
+        {0: 0, 20: 0.8, 25: 1, 100: 0.5, 500: 0.5},
+    ),
+    "inverse root by a timescale": (
+        {"lr_scheduler": "inverse_sqrt", "lr_warmup_steps": 5, "lr_scheduler_timescale": 12},
+        {5: 1, 17: 0.5**0.5, 41: 0.5, 100: (107 / 12) ** -0.5},
+    ),
+    "inverse root by itself": ({"lr_scheduler": "inverse_sqrt"}, {0: 1, 100: 1.01**-0.5}),
+    "falling over the last fifth": (
+        {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 10, "lr_decay_steps": 0.2},
+        {5: 0.5, 10: 1, 45: 1, 80: 1, 85: 0.5 + 0.5**1.5, 90: 0.5, 100: 0, 101: 0},
+    ),
+    "falling to a quarter": (
+        {"lr_scheduler": "warmup_stable_decay", "lr_decay_steps": 40, "lr_scheduler_min_lr_ratio": 0.25},
+        {0: 1, 60: 1, 80: 0.625, 100: 0.25},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_rate_is_that_of_the_table(case: str) -> None:
+    """Shares of the full rate in a run of 100 steps, worked out by hand."""
+    values, table = TABLES[case]
+    section = RateSection(learning_rate=1e-3, **values)
+    assert {step: rate_at(section, step, 100) / 1e-3 for step in table} == pytest.approx(table, abs=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+@pytest.mark.parametrize("warmup", [0, 7])
+@pytest.mark.parametrize("name", ["cosine_with_min_lr", "inverse_sqrt", "warmup_stable_decay"])
+def test_rate_is_that_of_transformers(name: str, warmup: int, share: float) -> None:
+    """Behind the warm-up each of the newer schedules is transformers' own of that name, at each of 100 steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    make, more = {
+        "cosine_with_min_lr": (
+            get_cosine_with_min_lr_schedule_with_warmup,
+            {"num_training_steps": 100, "min_lr_rate": share},
+        ),
+        "inverse_sqrt": (get_inverse_sqrt_schedule, {}),
+        "warmup_stable_decay": (
+            get_wsd_schedule,
+            {"num_training_steps": 100, "num_decay_steps": 30, "min_lr_ratio": share},
+        ),
+    }[name]
+    theirs = make(optimizer, num_warmup_steps=warmup, **more)
+    values = {"lr_decay_steps": 30, "lr_scheduler_min_lr_ratio": share}
+    section = RateSection(learning_rate=1e-3, lr_warmup_steps=warmup, lr_scheduler=name, **values)
+    for step in range(101):
+        if step >= warmup:
+            assert rate_at(section, step, 100) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9, abs=1e-15), step
         optimizer.step()
         theirs.step()
 

@@ -8,6 +8,18 @@ from trainer.contract.optimizers import OPTIMIZERS, OptimizerName, known_name, m
 from trainer.contract.options import Shown
 from trainer.contract.section import Section
 
+ScheduleName = Literal[
+    "constant",
+    "constant_with_warmup",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "cosine_with_min_lr",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+]
+
 
 def _one_line(value: Any) -> Any:
     """Other trainers' presets hold a list of name=value."""
@@ -26,7 +38,7 @@ class RateSection(Section):
     """The same for the text encoder alone; not given: the one above. The schedule acts on both."""
 
     lr_scheduler: Annotated[
-        Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"],
+        ScheduleName,
         Shown(
             "Schedule",
             basic=True,
@@ -37,6 +49,9 @@ class RateSection(Section):
                 "cosine": "Cosine",
                 "cosine_with_restarts": "Cosine with restarts",
                 "polynomial": "Polynomial",
+                "cosine_with_min_lr": "Cosine down to a share",
+                "inverse_sqrt": "Inverse square root",
+                "warmup_stable_decay": "Constant, falling at the end",
             },
         ),
     ] = "constant"
@@ -50,6 +65,16 @@ class RateSection(Section):
 
     lr_scheduler_power: Annotated[float, Field(gt=0, le=100), Shown("Power of the schedule")] = 1.0
     """The exponent of the polynomial schedule; 1 is a straight line, 2 falls faster at first."""
+
+    lr_decay_steps: Annotated[float, Field(ge=0, le=100_000_000), Shown("Fall over the last", unit="steps")] = 0
+    """Steps at the end over which a rate that is constant until then falls; below 1 it is a share of all steps."""
+
+    lr_scheduler_min_lr_ratio: Annotated[float, Field(ge=0, le=1), Shown("Share at the end")] = 0.0
+    """The share of the learning rate at which a cosine down to a share, or a fall at the end, ends."""
+
+    lr_scheduler_timescale: Annotated[int | None, Field(ge=1), Shown("Timescale of the schedule", unit="steps")] = None
+    """Three times so many steps after the warm-up the inverse square root is at half the rate; not given: the warm-up's
+    steps, or 10,000 without one."""
 
     optimizer_type: Annotated[
         OptimizerName,
@@ -76,7 +101,7 @@ class RateSection(Section):
     max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000), Shown("Clip gradients at")] = 1.0
     """Longer gradients are shortened to this length; 0 leaves them as they are."""
 
-    @field_validator("lr_warmup_steps")
+    @field_validator("lr_warmup_steps", "lr_decay_steps")
     @classmethod
     def _whole_above_one(cls, value: float) -> float:
         if value >= 1 and value != int(value):

@@ -3,6 +3,7 @@
 from trainer.contract.config import TrainingConfig
 from trainer.contract.optimizers import OPTIMIZERS, PLAIN_ADAMW
 from trainer.contract.rule import Rule
+from trainer.contract.schedule import ENDS_AT_A_SHARE, decay_steps, warmup_steps
 
 
 def _finds_rate(config: TrainingConfig) -> bool:
@@ -126,6 +127,66 @@ RATE_RULES: tuple[Rule, ...] = (
         broken=lambda c: c.rate.lr_scheduler_power != 1 and c.rate.lr_scheduler != "polynomial",
         message="A power is given, but this schedule has none: it has no effect.",
         mends=(("Polynomial", {"lr_scheduler": "polynomial"}), ("Power 1", {"lr_scheduler_power": 1.0})),
+        severity="warning",
+    ),
+    Rule(
+        code="fall_missing",
+        fields=("lr_decay_steps", "lr_scheduler"),
+        broken=lambda c: c.rate.lr_scheduler == "warmup_stable_decay" and c.rate.lr_decay_steps == 0,
+        message="The rate is to fall at the end, but over no steps: it would stay constant.",
+        mends=(("Over the last fifth", {"lr_decay_steps": 0.2}), ("Constant", {"lr_scheduler": "constant"})),
+    ),
+    Rule(
+        code="fall_too_long",
+        fields=("lr_decay_steps", "max_train_steps"),
+        broken=lambda c: (
+            c.length.max_train_steps is not None
+            and c.rate.lr_scheduler == "warmup_stable_decay"
+            and warmup_steps(c.rate, c.length.max_train_steps) + decay_steps(c.rate, c.length.max_train_steps)
+            > c.length.max_train_steps
+        ),
+        message="Warm-up and fall of the learning rate together are longer than the whole run. Make them shorter.",
+        mends=(("A tenth and a fifth", {"lr_warmup_steps": 0.1, "lr_decay_steps": 0.2}),),
+    ),
+    Rule(
+        code="fall_unused",
+        fields=("lr_decay_steps", "lr_scheduler"),
+        broken=lambda c: c.rate.lr_decay_steps != 0 and c.rate.lr_scheduler != "warmup_stable_decay",
+        message="Steps over which the rate falls are given, but this schedule has none: they have no effect.",
+        mends=(
+            ("Constant, falling at the end", {"lr_scheduler": "warmup_stable_decay"}),
+            ("Leave them out", {"lr_decay_steps": 0}),
+        ),
+        severity="warning",
+    ),
+    Rule(
+        code="share_missing",
+        fields=("lr_scheduler_min_lr_ratio", "lr_scheduler"),
+        broken=lambda c: c.rate.lr_scheduler == "cosine_with_min_lr" and c.rate.lr_scheduler_min_lr_ratio == 0,
+        message="The share at the end is 0: it is the plain cosine.",
+        mends=(("A tenth", {"lr_scheduler_min_lr_ratio": 0.1}), ("Plain cosine", {"lr_scheduler": "cosine"})),
+        severity="warning",
+    ),
+    Rule(
+        code="share_unused",
+        fields=("lr_scheduler_min_lr_ratio", "lr_scheduler"),
+        broken=lambda c: c.rate.lr_scheduler_min_lr_ratio != 0 and c.rate.lr_scheduler not in ENDS_AT_A_SHARE,
+        message="A share at the end is given, but this schedule has none: it has no effect.",
+        mends=(
+            ("Cosine down to a share", {"lr_scheduler": "cosine_with_min_lr"}),
+            ("Leave it out", {"lr_scheduler_min_lr_ratio": 0.0}),
+        ),
+        severity="warning",
+    ),
+    Rule(
+        code="timescale_unused",
+        fields=("lr_scheduler_timescale", "lr_scheduler"),
+        broken=lambda c: c.rate.lr_scheduler_timescale is not None and c.rate.lr_scheduler != "inverse_sqrt",
+        message="A timescale is given, but this schedule has none: it has no effect.",
+        mends=(
+            ("Inverse square root", {"lr_scheduler": "inverse_sqrt"}),
+            ("Leave it out", {"lr_scheduler_timescale": None}),
+        ),
         severity="warning",
     ),
 )
