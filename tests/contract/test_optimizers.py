@@ -40,6 +40,7 @@ def test_arguments_become_values() -> None:
         ("weight_decay=__import__('os')", "a number such as"),
         ("weight_decay=nan", "a number such as"),
         ("betas=0.9", "two numbers"),
+        ("betas=0.9,nan", "two numbers"),
         ("amsgrad=perhaps", "True or False"),
         ("eps=1e-8 eps=1e-6", "given twice"),
     ],

@@ -53,6 +53,12 @@ def test_every_optimizer_runs_here(name: str) -> None:
     assert found(optimizer_type=name, optimizer_args="weight_decay=0.02") == []
 
 
+def test_small_first_steps_are_steps() -> None:
+    """An optimizer that is told to begin with a tiny step moves the weights all the same."""
+    for name in ("Prodigy", "DAdaptAdam"):
+        assert found(optimizer_type=name, optimizer_args="d0=1e-8") == []
+
+
 def test_argument_that_the_package_refuses_is_named() -> None:
     """A value that only the constructor can judge is found before anything is loaded, in the package's own words."""
     (problem,) = found(optimizer_type="Prodigy", optimizer_args="betas=0.9,1.5")

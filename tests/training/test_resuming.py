@@ -121,6 +121,7 @@ def refusal(train: Train, **changes: Any) -> set[str]:
         ({"seed": 8}, "disk.resume_seed"),
         ({"gradient_accumulation_steps": 2}, "disk.resume_batches"),
         ({"use_8bit_adam": True}, "disk.resume_optimizer"),
+        ({"optimizer_args": "weight_decay=0.05"}, "disk.resume_optimizer"),
         ({"max_train_steps": 2}, "disk.resume_done"),
     ],
 )

@@ -139,7 +139,7 @@ def _read(kind: Kind, value: str) -> Any:
             raise ValueError
         return value.lower() == "true"
     if kind == "pair":
-        first, second = (float(part) for part in value.strip("()[]").split(","))
+        first, second = (_number(part) for part in value.strip("()[]").split(","))
         return first, second
     if kind == "whole":
         if int(value) < 1:
@@ -147,7 +147,11 @@ def _read(kind: Kind, value: str) -> Any:
         return int(value)
     if kind == "number or none" and value.lower() == "none":
         return None
-    number = float(value)
+    return _number(value)
+
+
+def _number(text: str) -> float:
+    number = float(text)
     if number != number:
         raise ValueError
     return number

@@ -24,7 +24,10 @@ RATE_RULES: tuple[Rule, ...] = (
         fields=("use_8bit_adam", "optimizer_type"),
         broken=lambda c: c.rate.use_8bit_adam and c.rate.optimizer_type not in ("AdamW", "AdamW8bit"),
         message="8-bit Adam and another optimizer are both chosen. Choose one.",
-        mends=(("The other one", {"use_8bit_adam": False}), ("8-bit Adam", {"optimizer_type": "AdamW8bit"})),
+        mends=(
+            ("The other one", {"use_8bit_adam": False}),
+            ("8-bit Adam", {"optimizer_type": "AdamW8bit", "optimizer_args": None}),
+        ),
     ),
     Rule(
         code="rate_not_one",

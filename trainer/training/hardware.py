@@ -111,12 +111,13 @@ def _optimizer_problems(rate: RateSection, device: torch.device) -> list[Problem
     try:
         # Packages print advice of their own when they fail; ours is the one to read.
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            network = torch.nn.ParameterList([torch.ones(64, 128, device=device)])
+            # From 0 even a step of 1e-9 shows, as that of an optimizer which looks for its rate may be.
+            network = torch.nn.ParameterList([torch.zeros(64, 128, device=device)])
             optimizer = make_optimizer({"unet": network}, name, rate.arguments)
             set_rates(optimizer, {"unet": 0.1})
             network[0].sum().backward()
             optimizer.step()
-            works = bool((network[0] < 1).all())
+            works = bool((network[0] < 0).all())
     except ImportError:
         message = f"{name} needs the package {package}, which is not installed. Install it, or use plain AdamW."
         return [Problem(f"machine.{package}_missing", message, fields, mends=(mend,))]

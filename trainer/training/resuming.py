@@ -11,8 +11,9 @@ from torch import nn
 
 from trainer.contract.config import OPTIONS, ImageSection, TrainingConfig
 from trainer.contract.fixed import FIXED
-from trainer.contract.optimizers import meant_by
+from trainer.contract.optimizers import meant_by, read_arguments
 from trainer.contract.problems import Mend, Problem
+from trainer.contract.rate import RateSection
 from trainer.dataset.batches import Batches
 from trainer.dataset.captions import Entry
 from trainer.dataset.placement import face_of
@@ -26,6 +27,7 @@ UNSAID = (
     "reg_data_dir",
     "optimizer_type",
     "use_8bit_adam",
+    "optimizer_args",
 )
 """Options whose change is judged by what they lead to, or is the very point of resuming."""
 
@@ -98,14 +100,7 @@ def check_resume(
             "(processes times gathered batches). Make them the same."
         )
         problems.append(Problem("disk.resume_batches", message, ("gradient_accumulation_steps", "resume")))
-    before = meant_by(record.options.get("optimizer_type", "AdamW"), bool(record.options.get("use_8bit_adam")))
-    if before != config.rate.optimizer:
-        message = f"The state belongs to {before}, and {config.rate.optimizer} is chosen. Choose the same optimizer."
-        values = {"optimizer_type": before, "use_8bit_adam": False}
-        values["optimizer_args"] = record.options.get("optimizer_args")
-        problems.append(
-            Problem("disk.resume_optimizer", message, ("optimizer_type", "resume"), mends=(Mend("Use it", values),))
-        )
+    problems += _other_optimizer(record.options, config.rate)
     if record.step >= total_steps:
         message = (
             f"The state is at step {record.step} and the run would end at step {total_steps}. "
@@ -155,6 +150,30 @@ def other_model() -> Problem:
         "The model is not the one that the state started from. Choose that model, or start anew without the state."
     )
     return Problem("disk.resume_model", message, ("pretrained_model_name_or_path", "resume"))
+
+
+def _other_optimizer(options: Mapping[str, Any], rate: RateSection) -> list[Problem]:
+    """A state goes with its optimizer and that one's arguments, which decide what it is made of."""
+    before = meant_by(options.get("optimizer_type", "AdamW"), bool(options.get("use_8bit_adam")))
+    line = options.get("optimizer_args")
+    if before != rate.optimizer:
+        message = f"The state belongs to {before}, and {rate.optimizer} is chosen. Choose the same optimizer."
+    elif _arguments(before, line) != rate.arguments:
+        message = (
+            f"The optimizer's arguments were {_shown(line)} in the state and are {_shown(rate.optimizer_args)} here. "
+            "They cannot change within a run."
+        )
+    else:
+        return []
+    mend = Mend("As in the state", {"optimizer_type": before, "use_8bit_adam": False, "optimizer_args": line})
+    return [Problem("disk.resume_optimizer", message, ("optimizer_type", "optimizer_args", "resume"), mends=(mend,))]
+
+
+def _arguments(optimizer: str, line: str | None) -> dict[str, Any] | None:
+    try:
+        return read_arguments(optimizer, line)
+    except (ValueError, KeyError):  # of another version of this program
+        return None
 
 
 def _fixed(name: str, before: Any, now: Any) -> Problem:
