@@ -76,6 +76,7 @@ BROKEN: dict[str, dict[str, object]] = {
         "lr_warmup_steps": 5,
     },
     "two_averages": {"optimizer_type": "AdamWScheduleFree", "use_ema": True, "save_raw": True},
+    "ema_options_without_ema": {"ema_decay": 0.99},
     "cycles_unused": {"lr_scheduler_num_cycles": 2},
     "power_unused": {"lr_scheduler_power": 2},
     "fall_missing": {"lr_scheduler": "warmup_stable_decay"},

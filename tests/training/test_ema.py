@@ -1,15 +1,55 @@
 """The moving average of the weights."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
+from trainer.contract.config import NetworkSection
+from trainer.training.assemble import make_average
 from trainer.training.ema import Average, decay_at
+from trainer.training.resuming import Start
+from trainer.training.state import Tensors
 
 
 @pytest.mark.parametrize(("updates", "decay"), [(1, 2 / 11), (2, 3 / 12), (1000, 1001 / 1010), (200_000, 0.9999)])
 def test_decay_grows_to_its_limit(updates: int, decay: float) -> None:
     """min(0.9999, (1 + n) / (10 + n)): the first update counts for nine elevenths."""
     assert decay_at(updates) == pytest.approx(decay, rel=1e-12)
+
+
+@pytest.mark.parametrize("most", [0.0, 0.5, 0.999])
+def test_decay_is_no_larger_than_asked_for(most: float) -> None:
+    """With another `ema_decay` the average is its closed form over 2,000 updates; 0 keeps the weights themselves."""
+    weight = torch.zeros(3)
+    average = Average({"a": weight}, decay=most)
+    missing = 1.0
+    weight += 1.0
+    for n in range(1, 2001):
+        average.follow()
+        missing *= min(most, (1 + n) / (10 + n))
+        if n in (1, 8, 100, 2000):
+            assert torch.allclose(average.values["a"], torch.full((3,), 1.0 - missing), rtol=1e-5), n
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("cpu", "cpu"), ("same", "meta")])
+def test_average_lies_where_it_is_asked_for(asked: str, expected: str) -> None:
+    """In the computer's memory, or on the device of the training: here one that holds no numbers."""
+    networks = NetworkSection(use_ema=True, ema_device=asked)  # type: ignore[arg-type]
+    engine: Any = SimpleNamespace(main=True, device=torch.device("meta"))
+    for start, tensors in (
+        (Start(), None),
+        (
+            Start(Path(), SimpleNamespace(average_updates=7)),  # type: ignore[arg-type]
+            Tensors({}, {"unet.a": torch.full((2,), 9.0)}, {}),
+        ),
+    ):
+        average = make_average(networks, engine, {"unet.a": torch.ones(2)}, None, tensors, start)
+        assert average is not None and average.values["unet.a"].device.type == expected
+        assert average.updates == (0 if tensors is None else 7)
+    assert make_average(NetworkSection(), engine, {}, None, None, Start()) is None
 
 
 def test_average_is_the_closed_form_over_2000_updates() -> None:

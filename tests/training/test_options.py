@@ -185,7 +185,7 @@ SAME: dict[str, tuple[dict[str, Any], float]] = {
     "no sdpa": ({"sdpa": False}, 1e-5),
     "fresh latents": ({"cache_latents": False}, 1e-5),
     "workers": ({"max_data_loader_n_workers": 1}, 0),
-    "use_ema": ({"use_ema": True}, 0),
+    "use_ema": ({"use_ema": True, "ema_device": "same", "ema_decay": 0.99}, 0),
     "tensorboard": ({"logging_dir": "LOGS", "log_prefix": "a"}, 0),
     "save_state": ({"save_state": True, "save_every_n_epochs": 1}, 0),
     "epochs": ({"max_train_epochs": 1, "max_train_steps": None}, 0),

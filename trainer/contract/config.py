@@ -267,7 +267,16 @@ class NetworkSection(Section):
     """Read the text encoder this many layers before its end, then its final norm; 2 for many anime models of 1.x."""
 
     use_ema: Annotated[bool, Shown("Average the weights (EMA)", basic=True)] = False
-    """Save a moving average of the weights, calmer than the last step's. It is kept in the computer's memory."""
+    """Save a moving average of the weights, calmer than the last step's."""
+
+    ema_decay: Annotated[float, Field(ge=0, le=0.999999), Shown("Decay of the average")] = 0.9999
+    """How much of the average stays at each step, once it has settled: 0.9999 is a mean over some 10,000 steps."""
+
+    ema_device: Annotated[
+        Literal["cpu", "same"],
+        Shown("The average is kept", words={"cpu": "In the computer's memory", "same": "Where training is"}),
+    ] = "cpu"
+    """In the computer's memory it takes none of the card's; on the card it takes 4 bytes for each weight there."""
 
 
 class SampleSection(Section):

@@ -1,8 +1,19 @@
-"""Rules about what a run writes: models and states, where and how often."""
+"""Rules about what a run writes: models, their average and states, where and how often."""
 
 from trainer.contract.rule import Rule
 
 SAVE_RULES: tuple[Rule, ...] = (
+    Rule(
+        code="ema_options_without_ema",
+        fields=("ema_decay", "ema_device", "use_ema"),
+        broken=lambda c: not c.networks.use_ema and (c.networks.ema_decay, c.networks.ema_device) != (0.9999, "cpu"),
+        message="Options of the average are given, but nothing is averaged: they have no effect.",
+        mends=(
+            ("Average the weights", {"use_ema": True}),
+            ("Leave them as they were", {"ema_decay": 0.9999, "ema_device": "cpu"}),
+        ),
+        severity="warning",
+    ),
     Rule(
         code="ema_keys_without_ema",
         fields=("save_ema_keys", "use_ema"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainer.contract.config import TrainingConfig
+from trainer.contract.config import NetworkSection, TrainingConfig
 from trainer.contract.events import EventReader, Phase, Saved
 from trainer.contract.optimizers import OPTIMIZERS
 from trainer.contract.prompts import parse_prompts
@@ -73,7 +73,7 @@ def assemble(config: TrainingConfig, checked: Checked, around: Surroundings) -> 
         doubt_prediction(networks, around.events)
     both = {"unet": networks.unet, "text_encoder": networks.text_encoder}
     optimizer = make_optimizer(both, config.rate.optimizer, config.rate.arguments)
-    average = make_average(trained, ema, tensors, start) if config.networks.use_ema and engine.main else None
+    average = make_average(config.networks, engine, trained, ema, tensors, start)
     as_used = average.in_place if average is not None else partial(evaluated, optimizer)
     denoiser = Denoiser(networks.unet, networks.text_encoder, config.networks.clip_skip)
     objective = Objective(networks.prediction, config.loss, engine.device)
@@ -138,12 +138,22 @@ def make_ledger(start: Start, board: Board, around: Surroundings) -> Ledger:
 
 
 def make_average(
-    trained: Mapping[str, Tensor], ema: Mapping[str, Tensor] | None, tensors: Tensors | None, start: Start
-) -> Average:
-    """The average: as the state left it, else from the file's own, else from the weights."""
+    asked: NetworkSection,
+    engine: Engine,
+    trained: Mapping[str, Tensor],
+    ema: Mapping[str, Tensor] | None,
+    tensors: Tensors | None,
+    start: Start,
+) -> Average | None:
+    """The average, where one is asked for: as the state left it, else from the file's own, else from the weights."""
+    if not asked.use_ema or not engine.main:
+        return None
+    device = engine.device if asked.ema_device == "same" else "cpu"
     if tensors is not None and tensors.average is not None and start.record is not None:
-        return Average(trained, tensors.average, start.record.average_updates or 0)
-    return Average(trained, {f"unet.{name}": value for name, value in (ema or {}).items()})
+        updates = start.record.average_updates or 0
+        return Average(trained, tensors.average, updates, asked.ema_decay, device)
+    begins = {f"unet.{name}": value for name, value in (ema or {}).items()}
+    return Average(trained, begins, decay=asked.ema_decay, device=device)
 
 
 def latent_source(

@@ -1,4 +1,4 @@
-"""A moving average of the weights (EMA), kept in fp32 in the computer's memory.
+"""A moving average of the weights (EMA), kept in fp32, in the computer's memory unless it is asked for elsewhere.
 
 bf16 could not hold it: at a decay of 0.9999 each update is smaller than the last bit, and the average never moves.
 """
@@ -16,7 +16,7 @@ AsUsed = Callable[[], AbstractContextManager[None]]
 
 
 def decay_at(updates: int, most: float = DECAY) -> float:
-    """The decay of update number `updates` (from 1): min(0.9999, (1 + n) / (10 + n)), as in CompVis' LitEma."""
+    """The decay of update number `updates` (from 1): min(most, (1 + n) / (10 + n)), as in CompVis' LitEma."""
     return min(most, (1 + updates) / (10 + updates))
 
 
@@ -24,12 +24,22 @@ class Average:
     """The average of named weights: after each optimizer step, average = d average + (1 - d) weights."""
 
     def __init__(
-        self, weights: Mapping[str, Tensor], start: Mapping[str, Tensor] | None = None, updates: int = 0
+        self,
+        weights: Mapping[str, Tensor],
+        start: Mapping[str, Tensor] | None = None,
+        updates: int = 0,
+        decay: float = DECAY,
+        device: torch.device | str = "cpu",
     ) -> None:
-        """`weights` are followed; the average begins at `start` where it has a name, else at the weights themselves."""
+        """`weights` are followed; the average begins at `start` where it has a name, else at the weights themselves.
+
+        It lies on `device`, and no decay is larger than `decay`.
+        """
         self._weights = dict(weights)
+        self._decay = decay
+        self._device = device
         self.values = {
-            name: (start or {}).get(name, weight).detach().to("cpu", torch.float32, copy=True)
+            name: (start or {}).get(name, weight).detach().to(device, torch.float32, copy=True)
             for name, weight in self._weights.items()
         }
         self.updates = updates
@@ -38,8 +48,8 @@ class Average:
     def follow(self) -> None:
         """Take in the weights as they are now."""
         self.updates += 1
-        new = [self._weights[name].detach().to("cpu", torch.float32) for name in self.values]
-        torch._foreach_lerp_(list(self.values.values()), new, 1.0 - decay_at(self.updates))
+        new = [self._weights[name].detach().to(self._device, torch.float32) for name in self.values]
+        torch._foreach_lerp_(list(self.values.values()), new, 1.0 - decay_at(self.updates, self._decay))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
