@@ -40,6 +40,17 @@ def trainer(*words: str | Path, timeout: float = 240, check: bool = False) -> su
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What programs find and keep for a user, the index of images and encoded ones, belongs to this session alone.
+
+    Otherwise tests would answer for what sessions of other versions, at the same time, left in the user's own cache.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATELIER_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator["Browser"]:
     """A headless Chromium, one for all tests: Playwright's sync API runs once in a process. Skips where none is."""
