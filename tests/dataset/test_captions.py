@@ -224,3 +224,37 @@ def test_a_dropout_rate_of_none_changes_no_old_run() -> None:
     section = TrainingConfig.from_flat({"ucg": 0.3}).captions
     left_out = [caption_for(entry("a"), section, np.random.default_rng(n)) == "" for n in range(1000)]
     assert left_out == [np.random.default_rng(n).random() < 0.3 for n in range(1000)]
+
+
+def test_captions_are_left_out_in_every_so_manieth_epoch() -> None:
+    """With 3, in the epochs 3, 6, 9, ... counted from 1, and by chance in the others as without it."""
+    section = CaptionSection(caption_dropout_every_n_epochs=3)
+    seen = [caption_for(entry("a"), section, np.random.default_rng(n), epoch=n) for n in range(9)]
+    assert seen == ["a", "a", "", "a", "a", "", "a", "a", ""]
+    both = CaptionSection(caption_dropout_every_n_epochs=3, caption_dropout_rate=0.5)
+    alone = CaptionSection(caption_dropout_rate=0.5)
+    for n in (0, 1, 3, 4, 6, 7):
+        rows = [caption_for(entry("a"), section, np.random.default_rng(n), epoch=n) for section in (both, alone)]
+        assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_tags_are_left_out_by_themselves(shuffled: bool) -> None:
+    """A quarter of the tags goes each time, each by itself; those that keep their place stay, and so does the order."""
+    section = CaptionSection(caption_tag_dropout_rate=0.25, keep_tokens=1, shuffle_caption=shuffled)
+    seen = [caption_for(entry("sks, b, c,d"), section, np.random.default_rng(n)).split(", ") for n in range(4000)]
+    assert all(tags[0] == "sks" for tags in seen)
+    for tag in "bcd":
+        assert abs(sum(tag in tags for tags in seen) / 4000 - 0.75) < 0.03
+    assert abs(sum(len(tags) == 4 for tags in seen) / 4000 - 0.75**3) < 0.03
+    assert all(tags[1:] == sorted(tags[1:]) for tags in seen) != shuffled
+
+
+def test_tag_dropout_changes_no_order() -> None:
+    """Tags that stay stand in the order that shuffling alone gives, and the same captions are left out as a whole."""
+    options = {"shuffle_caption": True, "ucg": 0.2}
+    plain, dropped = CaptionSection(**options), CaptionSection(**options, caption_tag_dropout_rate=0.5)
+    for n in range(200):
+        whole, part = (caption_for(entry("a, b, c, d, e"), s, np.random.default_rng(n)) for s in (plain, dropped))
+        order = [tag for tag in whole.split(", ") if tag in part.split(", ")]
+        assert part == ", ".join(order) and (whole != "" or part == "")

@@ -134,6 +134,14 @@ class CaptionSection(Section):
     caption_dropout_rate: Annotated[float, Field(ge=0, le=1), Shown("Drop captions")] = 0.0
     """The share of uses in which the caption is left out. With UCG as well, either of the two leaves it out."""
 
+    caption_dropout_every_n_epochs: Annotated[int | None, Field(ge=1), Shown("Drop captions every", unit="epochs")] = (
+        None
+    )
+    """In every epoch whose number is a multiple of this, all captions are left out; not given: in none."""
+
+    caption_tag_dropout_rate: Annotated[float, Field(ge=0, le=1), Shown("Drop tags")] = 0.0
+    """The share of the comma-separated parts that are left out each time; those that keep their place always stay."""
+
     ucg: Annotated[float, BeforeValidator(_ucg), Field(ge=0, le=1), Shown("Drop captions (UCG)", bare=UCG_RATE)] = 0.0
     """The share of uses in which the caption is left out, so that the model also learns without one; 0.06 is usual."""
 

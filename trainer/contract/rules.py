@@ -4,6 +4,7 @@ Gate 2 of four: it knows the options and nothing else, neither disk nor machine.
 returns all that are broken at once.
 """
 
+from trainer.contract.caption_rules import CAPTION_RULES
 from trainer.contract.config import TrainingConfig
 from trainer.contract.loss_rules import LOSS_RULES
 from trainer.contract.problems import Mend, Problem
@@ -124,43 +125,6 @@ RULES: tuple[Rule, ...] = (
         severity="warning",
     ),
     Rule(
-        code="keep_without_shuffle",
-        fields=("keep_tokens", "shuffle_caption"),
-        broken=lambda c: c.captions.keep_tokens > 0 and not c.captions.shuffle_caption,
-        message="Tags are to keep their place, but tags are not shuffled: all of them do.",
-        mends=(("Shuffle tags", {"shuffle_caption": True}), ("Keep none apart", {"keep_tokens": 0})),
-        severity="warning",
-    ),
-    Rule(
-        code="windows_without_padding",
-        fields=("max_token_length", "no_token_padding"),
-        broken=lambda c: c.captions.token_limit > 75 and c.captions.no_token_padding,
-        message="Captions of more than 75 tokens are read in whole windows, which are always padded.",
-        mends=(("Pad captions", {"no_token_padding": False}), ("Read 75 tokens", {"max_token_length": "75"})),
-    ),
-    Rule(
-        code="weights_without_padding",
-        fields=("weighted_captions", "no_token_padding"),
-        broken=lambda c: c.captions.weighted_captions and c.captions.no_token_padding,
-        message="Weighted words are read in whole windows, which are always padded.",
-        mends=(("Pad captions", {"no_token_padding": False}), ("No weights", {"weighted_captions": False})),
-    ),
-    Rule(
-        code="weights_torn_apart",
-        fields=("weighted_captions", "shuffle_caption"),
-        broken=lambda c: c.captions.weighted_captions and c.captions.shuffle_caption,
-        message="Tags are shuffled at their commas, and brackets around several are torn apart. Weigh each by itself.",
-        severity="warning",
-    ),
-    Rule(
-        code="no_caption_left",
-        fields=("caption_dropout_rate", "ucg"),
-        broken=lambda c: c.captions.caption_dropout_rate == 1 or c.captions.ucg == 1,
-        message="Every caption is left out each time: the model learns no words. A share such as 0.1 is usual.",
-        mends=(("Leave none out", {"caption_dropout_rate": 0, "ucg": 0}),),
-        severity="warning",
-    ),
-    Rule(
         code="nothing_trained",
         fields=("unetonly", "encoderonly"),
         broken=lambda c: c.networks.unetonly and c.networks.encoderonly,
@@ -272,6 +236,7 @@ RULES: tuple[Rule, ...] = (
         mends=(("Hold a tenth out", {"validation_split": 0.1}), ("Do not measure", {"validate_every_n_steps": None})),
         severity="warning",
     ),
+    *CAPTION_RULES,
     *RATE_RULES,
     *SAVE_RULES,
     *LOSS_RULES,

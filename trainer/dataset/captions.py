@@ -122,20 +122,26 @@ def entries_of(scan: Scan, data: DataSection, index: Index | None = None) -> tup
     return entries, findings.problems(data.caption_extension)
 
 
-def caption_for(entry: Entry, captions: CaptionSection, rng: np.random.Generator) -> str:
-    """The caption of one use: left out by chance, its comma-separated parts in a new order with shuffling.
+def caption_for(entry: Entry, captions: CaptionSection, rng: np.random.Generator, epoch: int = 0) -> str:
+    """The caption of one use in an epoch (from 0): left out by chance, its comma-separated parts shuffled or left out.
 
     It is left out where `ucg` or `caption_dropout_rate` says so, each by itself. One throw decides for both, first and
     always, so that shuffling does not change which ones are left out. The first `keep_tokens` parts keep their place.
     """
     either = captions.ucg + captions.caption_dropout_rate - captions.ucg * captions.caption_dropout_rate
-    if rng.random() < either:
+    every = captions.caption_dropout_every_n_epochs
+    if rng.random() < either or (every is not None and (epoch + 1) % every == 0):
         return ""
-    if not captions.shuffle_caption:
+    if not captions.shuffle_caption and not captions.caption_tag_dropout_rate:
         return entry.caption
     parts = [part.strip() for part in entry.caption.split(",")]
     fixed, moved = parts[: captions.keep_tokens], parts[captions.keep_tokens :]
-    return ", ".join(fixed + [moved[i] for i in rng.permutation(len(moved))])
+    if captions.shuffle_caption:
+        moved = [moved[i] for i in rng.permutation(len(moved))]
+    if captions.caption_tag_dropout_rate:
+        stay = rng.random(len(moved)) >= captions.caption_tag_dropout_rate
+        moved = [part for part, stays in zip(moved, stay, strict=True) if stays]
+    return ", ".join(fixed + moved)
 
 
 @dataclass(frozen=True, slots=True)

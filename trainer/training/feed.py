@@ -153,7 +153,9 @@ class BatchMaker(Dataset[Batch]):
 
     def __getitem__(self, order: _Order) -> Batch:
         captions = [
-            caption_for(use.entry, self._captions, rng(self._seed, order.epoch, use.index, Purpose.CAPTION))
+            caption_for(
+                use.entry, self._captions, rng(self._seed, order.epoch, use.index, Purpose.CAPTION), order.epoch
+            )
             for use in order.uses
         ]
         seen = masks = None
