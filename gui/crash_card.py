@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from gui.bench import Standing
+from gui.crash_memory import crash_memory
 from gui.figures import count, duration
 from gui.marks import message
 from gui.memory_card import PLACES, need_of
@@ -50,7 +51,7 @@ def crash_card(shown: RunOnPage, standing: Standing | None = None) -> str:
         '<button type="button" class="at-button" data-copy=".at-report" data-done="Copied">Copy report</button></div>'
         f"<p>{escape(crash.about)}</p>{_safe(shown, state)}{evidence}"
         f'<pre class="at-report" hidden>{escape(told)}</pre></section>'
-        f"{_mends(shown, crash, state, standing or Standing())}"
+        f"{_mends(shown, crash, state, standing or Standing())}{crash_memory(shown, crash)}"
     )
 
 

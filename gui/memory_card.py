@@ -5,7 +5,7 @@ come back by their data-act.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -60,7 +60,7 @@ def _button(found: Review, standing: Standing, ahead: str) -> str:
 def _measured(found: Review, told: Mapping[str, Any], standing: Standing) -> tuple[str, str]:
     asked, *tried = told["measured"]
     memory = narrow(asked)
-    body = _needs(asked, memory) + _bar(asked["fits"], memory)
+    body = _needs(asked, memory) + _bar(asked, memory)
     changed = found.config is None or found.config.flat() != standing.values
     if changed:
         body += '<p class="at-aside">Measured before boxes were changed.</p>'
@@ -89,23 +89,35 @@ def _needs(row: Mapping[str, Any], memory: Mapping[str, float]) -> str:
     )
 
 
-def _bar(fits: bool, memory: Mapping[str, float]) -> str:
-    """What the run needs, what other programs hold, what is left."""
-    total = max(memory["total_gib"], 1e-9)
-    others = 100 * (memory["total_gib"] - memory["free_gib"]) / total
-    need = min(100 * memory["need_gib"] / total, 100 - others)
-    look = "" if fits else " at-memory-over"
-    left = memory["free_gib"] - memory["need_gib"]
-    rest = ("Left at the worst moment", _gb(left)) if left >= 0 else ("Missing", _gb(-left))
-    used = _gb(total - memory["free_gib"])
-    rows = (("need", "This run", _gb(memory["need_gib"])), ("others", "Other programs", used), ("left", *rest))
+def memory_bar(rows: Sequence[tuple[str, str, float]], total_gib: float, *, over: bool = False) -> str:
+    """A bar of all the memory there is, and under it rows of (kind, what, GiB); of the kinds "need" and "others" are
+    drawn."""
+    look = " at-memory-over" if over else ""
+    drawn, room = "", 100.0
+    # The others first: what they hold was gone before this run came.
+    for kind, _, gib in sorted(rows, key=lambda row: row[0] != "others"):
+        if kind in ("need", "others"):
+            share = min(room, 100 * gib / max(total_gib, 1e-9))
+            room -= share
+            drawn = f'<i class="at-memory-{kind}{look}" style="width:{share:.1f}%"></i>{drawn}'
     cells = "".join(
-        f'<dt><i class="at-memory-{kind}{look}"></i>{what}</dt><dd>{much}</dd>' for kind, what, much in rows
+        f'<dt><i class="at-memory-{kind}{look}"></i>{escape(what)}</dt><dd>{_gb(gib)}</dd>' for kind, what, gib in rows
     )
-    return (
-        f'<div class="at-memory-bar" aria-hidden="true"><i class="at-memory-need{look}" style="width:{need:.1f}%"></i>'
-        f'<i class="at-memory-others" style="width:{others:.1f}%"></i></div><dl class="at-sum">{cells}</dl>'
-    )
+    return f'<div class="at-memory-bar" aria-hidden="true">{drawn}</div><dl class="at-sum">{cells}</dl>'
+
+
+def _bar(row: Mapping[str, Any], memory: Mapping[str, float]) -> str:
+    """What the run needs, what other programs hold, what is left."""
+    left = memory["free_gib"] - memory["need_gib"]
+    rows = [
+        ("need", "This run" if row["complete"] else "This run had", memory["need_gib"]),
+        ("others", "Other programs", memory["total_gib"] - memory["free_gib"]),
+    ]
+    if left >= 0:
+        rows.append(("left", "Left at the worst moment", left))
+    elif row["complete"]:
+        rows.append(("left", "Missing", -left))
+    return memory_bar(rows, memory["total_gib"], over=not row["fits"])
 
 
 def _aside(row: Mapping[str, Any], standing: Standing) -> str:

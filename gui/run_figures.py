@@ -73,10 +73,17 @@ def _memory(view: RunView) -> tuple[str, str]:
     if view.vram_gib is None:
         card = _figure("Card memory", "none used", "", f"runs on {device}" if device else "")
     else:
-        card = _meter("Card memory", view.vram_gib, started.vram_total_gib if started else None, device)
+        remark = ", ".join(filter(None, (device, _most(view.finished and view.finished.vram_peak_gib))))
+        card = _meter("Card memory", view.vram_gib, started.vram_total_gib if started else None, remark)
     if view.ram_gib is None:
         return card, _figure("Computer memory", "not known yet")
-    return card, _meter("Computer memory", view.ram_gib, started.ram_total_gib if started else None, "")
+    most = _most(view.finished and view.finished.ram_peak_gib)
+    return card, _meter("Computer memory", view.ram_gib, started.ram_total_gib if started else None, most)
+
+
+def _most(gib: float | None) -> str:
+    """The peak of a run that is over."""
+    return f"at most {gigabytes(gib)} GB" if gib is not None else ""
 
 
 def _meter(what: str, gib: float, total: float | None, remark: str) -> str:

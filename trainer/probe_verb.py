@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def rehearse(argv: Sequence[str]) -> int:
     job = job_of(line)
     if isinstance(job, list):
         return refuse(job, line)
+    _volunteer()
     run = RunFolder(Path(str(line.own["run_dir"])))
     console = Console(run.events_file)
     console.watch()
@@ -89,6 +91,12 @@ def rehearse(argv: Sequence[str]) -> int:
     finally:
         console.close()
     return 0
+
+
+def _volunteer() -> None:
+    """Should memory run out, Linux is to end this process and nobody else's."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def told(way: Way, measured: Measured) -> str:

@@ -110,6 +110,17 @@ def test_ways_are_shown_with_what_was_measured(crashed: RunFolder) -> None:
     assert 'data-act="cancel_measuring"' in crash_card(shown(crashed), Standing(running=True, said="As asked: learns"))
 
 
+def test_what_held_the_memory_is_shown(crashed: RunFolder) -> None:
+    """This run as it last told, the figures of the log's line, and what is left for other programs."""
+    said = text(crash_card(shown(crashed)).rsplit("<section", 1)[1])
+    own = shown(crashed).view.vram_gib
+    assert own is not None
+    others = 7.99 - 402 / 1024 - own
+    assert "Card memory at step 1,000" in said and f"This run {own * 1.0737:.1f} GB" in said
+    assert f"Other programs {others * 1.0737:.1f} GB" in said
+    assert "Free 0.4 GB" in said and "Asked for, more 1.3 GB" in said
+
+
 def test_ways_are_measured_on_a_click(crashed: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way of the crashed run's own job, unless a run is using the machine."""
     asked: list[tuple[object, ...]] = []
