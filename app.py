@@ -18,6 +18,7 @@ from pathlib import Path
 from gradio import Blocks
 
 from gui.guard import is_loopback, middlewares
+from gui.saved_pictures import picture_routes
 from gui.studio import ROOT, Studio
 from gui.theme import style_sheet, theme
 from gui.thumbnails import thumbnail_routes
@@ -74,7 +75,10 @@ def launch(window: Blocks, studio: Studio, host: str, first_port: int, password:
                 server_name=host,
                 server_port=port,
                 auth=[(USER, password)] if password else None,
-                app_kwargs={"middleware": middlewares(host), "routes": thumbnail_routes(studio)},
+                app_kwargs={
+                    "middleware": middlewares(host),
+                    "routes": thumbnail_routes(studio) + picture_routes(studio),
+                },
                 theme=theme(),
                 css=style_sheet(),
                 footer_links=[],

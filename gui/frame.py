@@ -13,7 +13,7 @@ import gradio as gr
 
 @dataclass(frozen=True)
 class Frame:
-    """Shared components of one window. The tabs have the ids dataset, captions, model, train and runs."""
+    """Shared components of one window. The tabs have the ids dataset, captions, model, train, runs, try_it."""
 
     window: gr.Blocks
     tabs: gr.Tabs
@@ -26,3 +26,5 @@ class Frame:
     """Hidden: a click on it has the form looked through. It stands outside the tabs, which are not always there."""
     ahead: gr.State
     """Name of the run that a new one would wait for, empty where nothing runs."""
+    tried: gr.State
+    """Path of the checkpoint that the Try it page is to choose when it comes into view; empty once it has."""

@@ -57,11 +57,14 @@ def _saved_row(saved: Saved) -> str:
     step = count(saved.step)
     title = f"Epoch {count(saved.epoch)}, step {step}" if saved.kind == "model" else f"State to resume, step {step}"
     below = f"{size(saved.size_bytes)}, written {clock(saved.time)} and read back"
-    if not exists(saved.path):
+    there = exists(saved.path)
+    if not there:
         below = f"{size(saved.size_bytes)}, written {clock(saved.time)}, no longer there"
+    tried = saved.kind == "model" and there
+    act = f'<button type="button" class="at-button" data-act="try" data-to="{escape(saved.path)}">Try it</button>'
     return (
         f'<div class="at-save"><strong>{title}</strong><span class="at-muted">{below}</span>'
-        f'<span class="at-place">{escape(saved.path)}</span></div>'
+        f'{act if tried else ""}<span class="at-place">{escape(saved.path)}</span></div>'
     )
 
 

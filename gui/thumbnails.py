@@ -54,7 +54,7 @@ def thumbnail_routes(studio: Studio) -> list[Route]:
     kept = Kept()
 
     def show(request: Request) -> Response:
-        if not _may_look(request):
+        if not may_look(request):
             return PlainTextResponse("Log in first.", 401)
         given = request.query_params.get("path", "")
         try:
@@ -141,7 +141,7 @@ def _over_white(image: Image.Image) -> Image.Image:
     return white
 
 
-def _may_look(request: Request) -> bool:
+def may_look(request: Request) -> bool:
     """Where the studio asks for a login, only who has one: the same cookies and tokens as Gradio's own routes."""
     app = request.app
     if getattr(app, "auth", None) is None:

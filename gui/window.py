@@ -30,6 +30,7 @@ PAGES = (
     ("model", "Model"),
     ("train", "Training"),
     ("runs", "Runs"),
+    ("try_it", "Try it"),
 )
 LOOK_EVERY_S = 2.0
 
@@ -45,7 +46,7 @@ def build(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as window:
         # The first of all parts: Gradio looks for it from the top, several times in each event.
         nowhere = gr.HTML("", elem_classes=["at-nothing"], apply_default_css=False)
-        revision, asked, shown_run, ahead = gr.State(0), gr.State(0), gr.State(""), gr.State("")
+        revision, asked, shown_run, ahead, tried = gr.State(0), gr.State(0), *(gr.State("") for _ in range(3))
         gr.HTML(f'<div class="at-brand">{LOGO}<span>{TITLE}</span></div>', elem_classes=["at-bar"])
         bar = gr.HTML(
             value=_drawn(Activity()),
@@ -57,7 +58,7 @@ def build(studio: Studio) -> gr.Blocks:
         look = gr.Button("Look through the form", visible="hidden", elem_id="at-look")
         wires: list[Callable[[], None] | None] = []
         with gr.Tabs(elem_classes=["at-tabs"], selected="dataset") as tabs:
-            frame = Frame(window, tabs, revision, shown_run, asked, look, ahead)
+            frame = Frame(window, tabs, revision, shown_run, asked, look, ahead, tried)
             for name, title in PAGES:
                 studio.form.page = name
                 with gr.Tab(title, id=name, elem_id=f"at-tab-{name}"):

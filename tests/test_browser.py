@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 PICTURES = ROOT / "tests" / "output"
-PAGES = ("Dataset", "Captions", "Model", "Training", "Runs")
+PAGES = ("Dataset", "Captions", "Model", "Training", "Runs", "Try it")
 
 
 @pytest.fixture
@@ -144,7 +144,8 @@ def test_every_page_has_its_picture(home: Path, look: Callable) -> None:
                     page.get_by_role("tab", name=name).click()
                     page.wait_for_timeout(1200)
                     assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
-                    page.screenshot(path=PICTURES / f"{name.lower()}-{theme}-{width}.png", full_page=True)
+                    file = f"{name.lower().replace(' ', '-')}-{theme}-{width}.png"
+                    page.screenshot(path=PICTURES / file, full_page=True)
 
 
 @pytest.mark.slow

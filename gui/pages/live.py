@@ -128,7 +128,7 @@ def build_live() -> LivePage:
             loss = part()
             details = part()
         with gr.Column(scale=2, min_width=260, elem_classes=["at-side"]):
-            checkpoints, warnings, settings = part(), part(), part(script=ACT_SCRIPT)
+            checkpoints, warnings, settings = part(script=ACT_SCRIPT), part(), part(script=ACT_SCRIPT)
     with gr.Column(elem_classes=["at-card", "at-samples-card"]):
         (strip,) = _titled("Samples", [LATEST, SPREAD], "Which samples")
         samples = part()

@@ -123,13 +123,22 @@ def _wire(studio: Studio, page: RunsPage) -> None:
         page.comparing,
         frame.tabs,
         frame.asked,
+        frame.tried,
         *studio.form.components,
     ]
     clicks = [
         part.click
-        for part in (live.crumbs, live.head, live.ending, live.settings, page.list_head, page.list_body, page.queue)
+        for part in (
+            live.crumbs,
+            live.head,
+            live.ending,
+            live.checkpoints,
+            live.settings,
+            page.list_head,
+            page.list_body,
+        )
     ]
-    clicks.append(page.side_by_side.click)
+    clicks += [page.queue.click, page.side_by_side.click]
     # One after another for all browsers: two answers for one browser could otherwise overtake each other.
     one = {**quiet, "concurrency_limit": 1, "concurrency_id": "runs-show"}
     # Gradio's own choice would drop a second click that comes while the first is still at work.
@@ -238,6 +247,8 @@ def _act(studio: Studio, page: RunsPage, monitors: Monitors, data: dict[str, str
         return updates | {frame.tabs: gr.Tabs(selected="train")}
     # A click in the queue names its run; on a run's own page it is the one that is shown.
     run = run_named(studio, data.get("run", name))
+    if kind == "try":
+        return updates | {frame.tabs: gr.Tabs(selected="try_it"), frame.tried: data.get("to", "")}
     if kind == "edit" and run is not None:
         return updates | _edit(studio, page, run)
     try:

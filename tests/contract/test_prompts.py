@@ -57,3 +57,13 @@ def test_parameters_are_read_as_web_uis_read_them() -> None:
         'CFG scale: 7, Seed: 42, Size: 512x768, Model: "a, b: c", Clip skip: 2'
     )
     assert parameters(Prompt("a"), 1, (64, 64)).splitlines()[1].startswith("Steps: 28, Sampler: DDIM, CFG scale: 7.5,")
+
+
+def test_a_line_is_completed() -> None:
+    """What a line does not say itself is as asked for all."""
+    like = Prompt("", "blurry", 512, 768, 1, 20, 5.0, "Euler")
+    lines = parse_prompts("a\nb --s 3 --d 4 --n dark", like)[0]
+    assert lines == [
+        Prompt("a", "blurry", 512, 768, 1, 20, 5.0, "Euler"),
+        Prompt("b", "dark", 512, 768, 4, 3, 5.0, "Euler"),
+    ]

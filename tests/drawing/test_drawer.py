@@ -12,6 +12,7 @@ import pytest
 from tests.gui.written_runs import Course, end, write_run
 from trainer.contract.identity import read_identity
 from trainer.contract.prompts import Prompt
+from trainer.contract.records import write_record
 from trainer.drawing.checkpoints import Checkpoint, checkpoints_of
 from trainer.drawing.drawer import MOST_ATTEMPTS, Drawer
 from trainer.drawing.request import Request
@@ -44,7 +45,10 @@ def drawer_of(home: Path) -> int:
 
 @pytest.mark.slow
 def test_one_process_draws_all(trained: RunFolder, home: Path) -> None:
-    """Pictures come, in any number, from one process; what was drawn once is kept; a cancel ends at a step."""
+    """Pictures come, in any number, from one process; what was drawn once is kept; a cancel ends at a step.
+
+    kill -9 in mid-picture: the next look starts another process, which takes the same task again.
+    """
     checkpoint = checkpoints_of(trained)[0]
     first = ask(home, Request((checkpoint,), (QUICK, replace(QUICK, seed=3))))
     state = done(first)
@@ -67,6 +71,15 @@ def test_one_process_draws_all(trained: RunFolder, home: Path) -> None:
     assert missing.phase == "failed" and "gone.ckpt" in missing.message
     assert drawer_of(home) == pid
     assert [task.path.name for task in tasks_in(home)][-1] == first.path.name
+
+    task = ask(home, Request((checkpoint,), (ENDLESS,)))
+    wait_for(lambda: task.state().step > 0)
+    subprocess.run(["kill", "-9", str(pid)], check=True)
+    wait_for(lambda: not drawer_lives(home))
+    tend(home)
+    assert drawer_of(home) != pid
+    wait_for(lambda: task.state().attempts == 2)
+    task.cancel()
 
 
 @pytest.mark.slow
@@ -92,25 +105,13 @@ def test_a_run_gets_the_machine_at_once(trained: RunFolder, home: Path) -> None:
     assert task.state().phase == "cancelled"
 
 
-@pytest.mark.slow
-def test_a_killed_process_is_replaced(trained: RunFolder, home: Path) -> None:
-    """kill -9 in mid-picture: the next look starts another one, which draws it; a task that kills twice has failed."""
-    task = ask(home, Request((checkpoints_of(trained)[0],), (replace(ENDLESS, seed=11, steps=120),)))
-    wait_for(lambda: task.state().step > 0)
-    first = drawer_of(home)
-    subprocess.run(["kill", "-9", str(first)], check=True)
-    wait_for(lambda: not drawer_lives(home))
-    tend(home)
-    assert drawer_of(home) != first
-    wait_for(lambda: task.state().attempts == 2)
-    task.cancel()
-    assert done(task).phase == "cancelled"
-
-    fatal = Task(task.path.with_name("99990101-000000-000000000"))
-    fatal.path.mkdir()
-    (fatal.path / "request.json").write_bytes((task.path / "request.json").read_bytes())
+def test_a_task_that_kills_twice_has_failed(tmp_path: Path) -> None:
+    """A task during which the process ended by itself again and again is not taken once more."""
+    fatal = Task(tmp_path / "drawings" / "tasks" / "20261128-000000-000000000")
+    fatal.path.mkdir(parents=True)
+    write_record(fatal.path / "request.json", Request((Checkpoint("/m", "m"),), (QUICK,)).as_dict())
     fatal.tell(State(phase="drawing", attempts=MOST_ATTEMPTS))
-    Drawer(home)._take(fatal)
+    Drawer(tmp_path)._take(fatal)
     assert fatal.state().phase == "failed" and "ended by itself" in fatal.state().message
 
 

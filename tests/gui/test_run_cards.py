@@ -38,6 +38,7 @@ def test_checkpoints_name_what_is_written_and_what_comes(run: RunFolder) -> None
     said = text(run_cards.checkpoints(page_of(run)))
     assert re.search(r"Epoch 6, step 1,920 in about 9 min Epoch 3, step 960 2\.0 GB, written .* and read back", said)
     assert "State to resume, step 960 5.9 GB" in said
+    assert run_cards.checkpoints(page_of(run)).count('data-act="try"') == 1, "a model can be tried, a state cannot"
     assert "1,920" not in text(run_cards.checkpoints(page_of(run, "stopped")))
 
 
@@ -45,7 +46,8 @@ def test_a_save_that_is_gone_says_so(tmp_path: Path) -> None:
     """A model that somebody has moved away is not called whole."""
     run = write_run(tmp_path, Course(steps=1000))
     (run.path / "epoch-000003.safetensors").unlink()
-    assert "no longer there" in text(run_cards.checkpoints(page_of(run)))
+    html = run_cards.checkpoints(page_of(run))
+    assert "no longer there" in text(html) and 'data-act="try"' not in html
 
 
 def test_a_warning_that_repeats_stands_once(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ steps, scale, sampler. `parameters` writes the same down the way web UIs read it
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from trainer.contract.problems import Problem
 
@@ -43,8 +44,14 @@ class Prompt:
     sampler: str = SAMPLERS[0]
 
 
-def parse_prompts(text: str | None) -> tuple[list[Prompt], list[Problem]]:
-    """The prompts of a text, or of the .txt file that it names, and what is wrong with them, line by line."""
+PLAIN = Prompt("")
+
+
+def parse_prompts(text: str | None, like: Prompt = PLAIN) -> tuple[list[Prompt], list[Problem]]:
+    """The prompts of a text, or of the .txt file that it names, and what is wrong with them, line by line.
+
+    What a line does not say itself is as in `like`.
+    """
     if not text:
         return [], []
     if "\n" not in text and text.strip().lower().endswith(".txt"):
@@ -62,7 +69,7 @@ def parse_prompts(text: str | None) -> tuple[list[Prompt], list[Problem]]:
         if not line or line.startswith("#"):
             continue
         try:
-            prompts.append(_parse_line(line))
+            prompts.append(_parse_line(line, like))
         except ValueError as reason:
             problems.append(_problem("flag", f"Prompt {number}: {reason}"))
     if not prompts and not problems:
@@ -97,9 +104,9 @@ def sampler_named(text: str) -> str | None:
     return (names | _KOHYA).get(word)
 
 
-def _parse_line(line: str) -> Prompt:
+def _parse_line(line: str, like: Prompt) -> Prompt:
     parts = _FLAG.split(" " + line)
-    values: dict[str, str | int | float] = {"text": parts[0].strip()}
+    values: dict[str, Any] = {"text": parts[0].strip()}
     for flag, raw in zip(parts[1::2], parts[2::2], strict=True):
         raw = raw.strip()
         if flag == "n":
@@ -113,7 +120,7 @@ def _parse_line(line: str) -> Prompt:
             values[_NUMBERS[flag]] = number_of(_NUMBERS[flag], raw, f"--{flag}")
         else:
             raise ValueError(f"--{flag} is not known; --n --w --h --d --s --l --ss are.")
-    return Prompt(**values)  # type: ignore[arg-type]
+    return replace(like, **values)
 
 
 def number_of(name: str, raw: object, label: str) -> int | float:

@@ -142,11 +142,10 @@ class Drawer:
             task.tell(state)
 
     def _ordered(self, request: Request) -> list[tuple[int, int]]:
-        """The loaded checkpoint first; else as asked."""
+        """The loaded checkpoint first, then the last of them, which is the one to be tried."""
         artist = self._artist
-        if artist is None:
-            return request.cells
-        return sorted(request.cells, key=lambda cell: not artist.has(request.checkpoints[cell[0]]))
+        loaded = {c for c, one in enumerate(request.checkpoints) if artist is not None and artist.has(one)}
+        return sorted(request.cells, key=lambda cell: (cell[0] not in loaded, -cell[0]))
 
     def _ready(self) -> "Artist":
         if self._artist is None:

@@ -36,6 +36,8 @@ class Request:
     prompts: tuple[Prompt, ...]
     on_cpu: bool = False
     """Draw on the processor, at once and at low priority, also while a run trains."""
+    grid: bool = False
+    """Whether the page shows it as a grid of checkpoints and prompts."""
 
     @property
     def cells(self) -> list[tuple[int, int]]:
@@ -52,6 +54,7 @@ class Request:
             tuple(Checkpoint(**row) for row in record["checkpoints"]),
             tuple(Prompt(**row) for row in record["prompts"]),
             bool(record["on_cpu"]),
+            bool(record["grid"]),
         )
 
 
