@@ -3,16 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
 from tests.tiny_models import load
 from tests.training.alike import assert_same_state, told
 from tests.training.conftest import Train, of, wishing
-from trainer.contract.events import Validated
+from trainer.contract.events import Sampled, Validated
+from trainer.contract.prompts import Prompt
+from trainer.training.engine import Engine
 from trainer.training.optimizer import drop_group, evaluated, make_optimizer, set_rates
+from trainer.training.painter import Drawing, Painter
 from trainer.training.state import read_tensors
 
 BETA1, BETA2, EPS, DECAY = 0.9, 0.999, 1e-8, 0.02
@@ -137,6 +142,16 @@ def test_saved_models_hold_the_used_weights(train: Train, tmp_path: Path) -> Non
             torch.testing.assert_close((1 - BETA1) * z + BETA1 * used, y, rtol=1e-5, atol=1e-6)
             off = max(off, float((used - y).abs().max()))
         assert group["k"] == (6 if name == "last" else 3) and off > 1e-5
+
+
+def test_samples_are_drawn_with_the_used_weights(train: Train, tmp_path: Path) -> None:
+    """The last sample is the picture that the saved model draws."""
+    prompt = Prompt("a dog", "", 64, 64, 5, 2, 1.0)
+    events = train(**OPTIONS, sample_prompts="a dog --w 64 --h 64 --d 5 --s 2 --l 1")
+    networks = load(tmp_path / "out" / "last")
+    drawn = Painter(networks, Drawing((64, 64), 0, None, "epsilon"), Engine("no")).picture(prompt, 5)
+    with Image.open(tmp_path / "run" / of(Sampled, events)[-1].path) as picture:
+        assert np.abs(np.asarray(picture).astype(int) - drawn).max() <= 1
 
 
 def test_looking_at_the_used_weights_changes_no_step(train: Train, tmp_path: Path) -> None:
