@@ -116,7 +116,9 @@ def plan(argv: Sequence[str]) -> int:
     for row in found.buckets:
         print(f"  {row.size[0]} x {row.size[1]}: {row.images:,} images, {row.batches:,} batches")
     print(f"{found.steps_per_epoch:,} steps an epoch, {found.epochs:,} epochs, {found.total_steps:,} steps in all")
-    print(f"{found.save_count:,} saves, at most {found.models_on_disk:,} models on disk at once")
+    states = found.states_beside + found.states_in_run
+    at_once = f"at most {found.models_on_disk:,} models and {states:,} states on disk at once"
+    print(f"{found.save_count:,} saves, {at_once}")
     return 0
 
 

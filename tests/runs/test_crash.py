@@ -137,6 +137,7 @@ def test_every_way_is_a_job_that_passes_the_rules(dead: RunFolder) -> None:
         {"use_8bit_adam": True, "random_crop": True, "save_state": True, "save_every_n_steps": 50},
         {"unetonly": True, "cache_latents": True, "gradient_checkpointing": True, "save_precision": "bf16"},
         {"encoderonly": True, "color_aug": True, "stop_text_encoder_training": None, "max_train_epochs": 3},
+        {"use_ema": True, "ema_device": "same"},
     ]
     offered = 0
     for values in asked:

@@ -45,7 +45,7 @@ CAPTION_RULES: tuple[Rule, ...] = (
             or c.captions.caption_dropout_every_n_epochs == 1
         ),
         message="Every caption is left out each time: the model learns no words. A share such as 0.1 is usual.",
-        mends=(("Leave none out", {"caption_dropout_rate": 0, "caption_dropout_every_n_epochs": None, "ucg": 0}),),
+        mends=(("Leave none out", {"caption_dropout_rate": 0, "caption_dropout_every_n_epochs": 0, "ucg": 0}),),
         severity="warning",
     ),
 )

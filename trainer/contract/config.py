@@ -134,10 +134,8 @@ class CaptionSection(Section):
     caption_dropout_rate: Annotated[float, Field(ge=0, le=1), Shown("Drop captions")] = 0.0
     """The share of uses in which the caption is left out. With UCG as well, either of the two leaves it out."""
 
-    caption_dropout_every_n_epochs: Annotated[int | None, Field(ge=1), Shown("Drop captions every", unit="epochs")] = (
-        None
-    )
-    """In every epoch whose number is a multiple of this, all captions are left out; not given: in none."""
+    caption_dropout_every_n_epochs: Annotated[int, Field(ge=0), Shown("Drop captions every", unit="epochs")] = 0
+    """In every epoch whose number is a multiple of this all captions are left out; 0: in none."""
 
     caption_tag_dropout_rate: Annotated[float, Field(ge=0, le=1), Shown("Drop tags")] = 0.0
     """The share of the comma-separated parts that are left out each time; those that keep their place always stay."""

@@ -130,7 +130,7 @@ def caption_for(entry: Entry, captions: CaptionSection, rng: np.random.Generator
     """
     either = captions.ucg + captions.caption_dropout_rate - captions.ucg * captions.caption_dropout_rate
     every = captions.caption_dropout_every_n_epochs
-    if rng.random() < either or (every is not None and (epoch + 1) % every == 0):
+    if rng.random() < either or (every and (epoch + 1) % every == 0):
         return ""
     if not captions.shuffle_caption and not captions.caption_tag_dropout_rate:
         return entry.caption

@@ -37,6 +37,9 @@ def less_memory(config: TrainingConfig) -> list[Way]:
     if not images.cached and not images.random_crop and not images.color_aug:
         about = "The VAE encodes every image once and leaves before the first step. The result is the same."
         ways.append(Way("Cache latents", about, {"cache_latents": True}))
+    if config.networks.use_ema and config.networks.ema_device == "same":
+        about = "The average of the weights leaves the card: each step waits for a copy. The result is the same."
+        ways.append(Way("Average in the computer's memory", about, {"ema_device": "cpu"}))
     if hardware.mixed_precision == "no":
         about = "Most numbers take half the room. The result differs a little. Needs a card of 2020 or newer."
         ways.append(Way("Mixed precision bf16", about, {"mixed_precision": "bf16"}))
