@@ -73,6 +73,7 @@ SAID = [
     ("disk.resume_data", "refused.resume", "The images are others."),
     ("machine.fp16_needs_gpu", "refused.machine", "fp16 trains on a GPU only."),
     ("machine.bitsandbytes_missing", "bitsandbytes_broken", "AdamW8bit needs the package bitsandbytes."),
+    ("disk.no_room", "refused.output", "1 save and 2 states need 9.0 GB, but /out has only 1.0 GB free."),
     ("rule.no_length", "refused", "It is not said how long to train."),
 ]
 

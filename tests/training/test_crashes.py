@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trainer.runs.crash import Crash, diagnose
 from trainer.runs.ending import judge, record_ending
 from trainer.runs.folder import RunFolder
 from trainer.runs.status import status_of
+from trainer.training import session
 
 Fail = Callable[..., Crash]
 
@@ -49,20 +51,37 @@ def images(values: dict[str, Any], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real disk with room for less than one save. Only root may mount one."""
+    """A real disk with room for all that a run writes, as long as nobody else takes it. Only root may mount one."""
     place = tmp_path / "small disk"
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip("no disk of 512 kB can be mounted here")
+        pytest.skip("no disk of 64 MB can be mounted here")
     yield place
     subprocess.run(["umount", str(place)], check=False)
 
 
-def test_a_full_disk(fail: Fail, full_disk: Path) -> None:
-    """A save that finds no room: "the disk is full", with what writes less."""
+def after_the_gates(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
+    """Something happens when the trainer has looked at everything and begins to load."""
+    real = session.assemble
+
+    def and_happen(*given: Any) -> Any:
+        happens()
+        return real(*given)
+
+    monkeypatch.setattr(session, "assemble", and_happen)
+
+
+def test_a_full_disk(fail: Fail, full_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save that finds the room taken by others: "the disk is full", with what writes less."""
+
+    def take_the_room() -> None:
+        with suppress(OSError):
+            (full_disk / "of somebody else").write_bytes(bytes(2**26))
+
+    after_the_gates(monkeypatch, take_the_room)
     crash = fail(output_dir=str(full_disk), save_precision="float", save_state=True)
     assert crash.code == "disk_full" and "No space left" in crash.evidence
     assert [way.title for way in crash.ways][:1] == ["Save in fp16"]
@@ -79,16 +98,7 @@ def test_a_truncated_image(fail: Fail, images: Path) -> None:
 
 def test_an_image_that_is_taken_away(fail: Fail, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image that goes between the look at the folder and its reading."""
-    from trainer.training import session  # noqa: PLC0415 - patched where it is used
-
-    real = session.assemble
-
-    def and_remove(*given: Any) -> Any:
-        for path in images.rglob("*.png"):
-            path.unlink()
-        return real(*given)
-
-    monkeypatch.setattr(session, "assemble", and_remove)
+    after_the_gates(monkeypatch, lambda: [path.unlink() for path in images.rglob("*.png")])
     assert fail(train_data_dir=str(images), cache_latents=False).code == "bad_image"
 
 

@@ -33,6 +33,7 @@ _REFUSALS = (
     ("disk.image_", "bad_image"),
     ("disk.output", "refused.output"),
     ("disk.target", "refused.output"),
+    ("disk.no_room", "refused.output"),
     ("disk.", "refused.data"),
     ("rule.", "refused"),
     ("value.", "refused"),

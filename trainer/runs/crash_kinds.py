@@ -218,7 +218,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "refused.output",
         "The folder for the saves cannot be used",
-        "The trainer tried to write there and did not begin.",
+        "The trainer looked at it and did not begin.",
     ),
     Kind(
         "refused.resume",
