@@ -117,7 +117,7 @@ def _table(
         f'<tr><th scope="row">{what}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' for what, cells in rows
     )
     return (
-        f'<section class="at-card at-inner-card">{card_title("What differs")}<table class="at-differs">'
+        f'<section class="at-card at-inner-card">{card_title("What differs")}<table class="at-unlike">'
         f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></section>"
     )
 

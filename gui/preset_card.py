@@ -15,7 +15,7 @@ from gradio.components import Component
 from gui.form import differing
 from gui.review import review
 from gui.studio import Studio
-from trainer.contract.job import check_values
+from trainer.contract.job import absolute_paths, check_values
 from trainer.contract.presets import Preset, delete_preset, list_presets, save_preset
 from trainer.contract.problems import Problem, errors_of
 from trainer.dataset.wording import counted
@@ -168,7 +168,10 @@ def first_preset(studio: Studio) -> tuple[str, Mapping[str, Any]]:
 def differs_line(studio: Studio, key: str | None, values: Mapping[str, Any]) -> str:
     """ "7 boxes differ from it", empty where none does or nothing was loaded."""
     preset = presets_of(studio).get(key or "")
-    number = len(differing(values, preset.values)) if preset is not None else 0
+    if preset is None:
+        return ""
+    # A path of the demo is relative until the demo is made, and means the same.
+    number = len(differing(*(absolute_paths(given, studio.home) for given in (values, preset.values))))
     if not number:
         return ""
     return f"{counted(number, 'box', 'boxes')} {'differs' if number == 1 else 'differ'} from it"

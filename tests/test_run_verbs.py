@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trainer.__main__ import main
-from trainer.contract.events import EventWriter, Saved
+from trainer.contract.events import EventWriter, Saved, Stepped, Validated
 from trainer.runs.ending import record_exit
 from trainer.runs.folder import RunFolder, list_runs
 from trainer.runs.order import hold
@@ -116,3 +116,45 @@ def test_folder_of_a_presets_name_is_no_preset(held: Path, monkeypatch: pytest.M
     monkeypatch.chdir(held)
     assert (held / "demo").is_dir()
     assert main(["queue", "--preset", "demo", "--home", str(held)]) == 0
+
+
+def test_a_sweep_waits_and_is_listed(held: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`sweep` with two options lets each combination wait; without words it lists them with the losses they have."""
+    there = ["--home", str(held)]
+    assert main(["sweep", "learning_rate=1e-4,1e-3", "train-batch-size=2,4", "--preset", "demo", *there]) == 0
+    waiting = queued_runs(held / "runs")
+    assert [run.name for run in waiting] == ["demo-1e-4-2", "demo-1e-4-4", "demo-1e-3-2", "demo-1e-3-4"]
+    writer = EventWriter(waiting[1].events_file)
+    for step in (1, 2):
+        writer.write(Stepped(step=step, epoch=1, loss=step / 4, learning_rate={"unet": 1e-4}))
+    writer.close()
+    capsys.readouterr()
+    assert main(["sweep", *there]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "demo, learning rate × batch size" and len(told) == 5
+    assert told[2].split() == ["learning_rate", "1e-4,", "train_batch_size", "4", "queued", "loss", "0.3750"]
+    writer = EventWriter(waiting[1].events_file)
+    writer.write(Validated(step=2, epoch=1, loss=0.125, images=1))
+    writer.close()
+    assert main(["sweep", "--json", *there]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["runs"][1]["loss"] == 0.125 and found["runs"][1]["of"] == "validation loss"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lerning_rate=1,2", "--preset", "demo"], "Did you mean learning_rate?"),
+        (["learning_rate", "--preset", "demo"], "needs two values or more"),
+        (["learning_rate=1e-4,many", "--preset", "demo"], "many"),
+        (["learning_rate=1e-4,1e-3", "--preset", "demo", "--train_data_dir", "/none"], "/none"),
+        (["--preset", "demo"], "Choose one option or two"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_said(
+    words: list[str], said: str, held: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong option, value or job gives a sentence and code 2, and no run is made."""
+    assert main(["sweep", *words, "--home", str(held)]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert list_runs(held / "runs") == []

@@ -1,5 +1,5 @@
 """`python -m trainer VERB ...`: train (the default, with all flags), check, plan, probe, inspect, convert, sample,
-faces, demo, queue, runs, show, stop, pause, resume.
+faces, demo, queue, sweep, runs, show, stop, pause, resume.
 
 Exit code 0: done, or stopped as asked. 2: something to mend, all of it printed, nothing loaded. 1: anything else.
 """
@@ -12,6 +12,7 @@ from trainer.model_verbs import convert, inspect
 from trainer.probe_verb import probe, rehearse
 from trainer.run_verbs import pause, queue, resume, runs, show, stop
 from trainer.sample_verb import sample
+from trainer.sweep_verb import sweep
 from trainer.verbs import check, demo, faces, plan, train
 
 VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
@@ -40,6 +41,11 @@ VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
         queue,
         "let a job wait for its turn, with the flags of train; without flags: what waits; "
         "earlier RUN, later RUN, out RUN, go_on",
+    ),
+    "sweep": (
+        sweep,
+        "let a job wait with several values of one or two options, each combination a run: OPTION=VALUE,VALUE ..., "
+        "with the flags of train; without flags: the sweeps there are",
     ),
     "runs": (runs, "list the runs and their states"),
     "show": (show, "say how one run stands, by its name or folder"),

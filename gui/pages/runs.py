@@ -26,6 +26,7 @@ from gui.run_clicks import board_link, do, tend_queue
 from gui.run_list import TICK_SCRIPT, list_head, newest_live, rows_of, run_list
 from gui.run_on_page import RunOnPage
 from gui.studio import Studio
+from gui.sweep_cards import sweep_cards
 from trainer.contract.job import differing
 from trainer.runs.folder import RunFolder, list_runs
 from trainer.runs.status import status_of
@@ -98,9 +99,10 @@ def _wire(studio: Studio, page: RunsPage) -> None:
         comparing, *choices = more
         named = runs_named(studio, name)
         if not named:
-            rows = rows_of(list_runs(studio.runs))
+            runs = list_runs(studio.runs)
+            rows = rows_of(runs)
             html = {page.list_head: list_head(rows), page.list_body: run_list(rows, chosen)}
-            html[page.queue] = queue_card(studio.runs)
+            html[page.queue] = f'<div class="at-below-list">{queue_card(studio.runs)}{sweep_cards(runs)}</div>'
             return _news(page, seen, {"run": "", "step": 0}, html | {page.told: words})
         shown = [look(monitors, run) for run in named]
         if len(shown) > 1:

@@ -23,6 +23,7 @@ from gui.preset_card import PresetCard, build_preset_card, first_preset, wire_pr
 from gui.review import Review, review
 from gui.start_card import COPY_SCRIPT, CURVE_TEMPLATE, begin
 from gui.studio import Studio
+from gui.sweep_form import SweepForm, build_sweep_form, wire_sweep_form
 from trainer.contract.config import OPTIONS
 from trainer.runs.folder import RunFolder
 
@@ -73,6 +74,7 @@ class TrainPage:
     start: gr.Button
     memory: gr.HTML
     bench: Bench
+    sweep: SweepForm
     drawn: gr.State
     """What this browser was sent last, by name: only what is new is sent again."""
     kept: gr.BrowserState
@@ -112,13 +114,14 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
                     parts["sum"] = gr.HTML("", **_HTML)
                 with gr.Column(elem_classes=["at-card", "at-memory-card"]):
                     memory = gr.HTML("", js_on_load=NOTE_SCRIPT, **_HTML)
+                sweep = build_sweep_form()
                 with gr.Column(elem_classes=["at-card"]):
                     parts["command"] = gr.HTML("", js_on_load=COPY_SCRIPT, **_HTML)
     # One home, one form: two studios of one person keep theirs apart.
     key = f"atelier-form-{blake2b(str(studio.home).encode(), digest_size=6).hexdigest()}"
     kept = gr.BrowserState(None, storage_key=key, secret="atelier", render=False)
     page = TrainPage(
-        preset, groups, heads, parts, words, view, start, memory, bench_of(studio.home), gr.State({}), kept
+        preset, groups, heads, parts, words, view, start, memory, bench_of(studio.home), sweep, gr.State({}), kept
     )
     return lambda: _wire(studio, frame, page)
 
@@ -202,6 +205,7 @@ def _wire(studio: Studio, frame: Frame, page: TrainPage) -> None:
     _wire_notes(studio, frame)
     _wire_start(studio, frame, page)
     wire_memory(studio, frame, page.memory, page.bench)
+    wire_sweep_form(studio, frame, page.sweep)
 
 
 def _wire_notes(studio: Studio, frame: Frame) -> None:
