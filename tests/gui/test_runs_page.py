@@ -92,6 +92,40 @@ def test_a_running_run_is_shown_and_survives_a_reload(running: RunFolder, page: 
     assert widest(page) == 1280
 
 
+SHOWN = """() => JSON.stringify([
+  [...document.querySelectorAll('.at-plot path')].map((line) => line.getAttribute('d')),
+  document.querySelector('.at-progress')?.getAttribute('aria-valuenow'),
+  document.querySelector('.at-run-title')?.textContent,
+])"""
+"""Every curve of the page, its bar and its title."""
+
+
+def test_three_browsers_show_the_same(running: RunFolder, page: "Page", browser: "Browser") -> None:
+    """Three browsers, one that came late and one that was reloaded, end with the same curves to the last digit."""
+    open_runs(page)
+    page.get_by_text("1,240 of 3,200").wait_for()
+    others = [browser.new_context(viewport={"width": 1280, "height": 900}).new_page() for _ in range(2)]
+    try:
+        others[0].goto(f"{page.url.split('?')[0]}?run={running.path.name}")
+        others[0].get_by_text("1,240 of 3,200").wait_for()
+        go_on(running, 1241, 1270)
+        for view in (page, others[0]):
+            view.get_by_text("1,270 of 3,200").wait_for()
+        others[1].goto(f"{page.url.split('?')[0]}?run={running.path.name}")
+        others[0].reload()
+        go_on(running, 1271, 1300)
+        for view in (page, *others):
+            view.get_by_text("1,300 of 3,200").wait_for()
+        first = page.evaluate(SHOWN)
+        assert len(json.loads(first)[0]) >= 3
+        for view in others:
+            # The parts of a page come one after another, within a beat.
+            view.wait_for_function(f"(shown) => ({SHOWN})() === shown", arg=first)
+    finally:
+        for view in others:
+            view.context.close()
+
+
 def test_wishes_reach_the_trainer_and_are_told(running: RunFolder, page: "Page") -> None:
     """Save now writes the wish and is told until something is saved; Finish stops, a second click ends."""
     open_runs(page)
