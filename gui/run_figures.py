@@ -9,6 +9,7 @@ from gui.figures import clock, count, duration, gigabytes, loss_text, percent, s
 from gui.monitor import RunView
 from gui.pace import FIRST
 from gui.run_on_page import RunOnPage, taken
+from trainer.runs.card import look_at_card
 
 
 def figures(shown: RunOnPage) -> str:
@@ -16,7 +17,7 @@ def figures(shown: RunOnPage) -> str:
     view = shown.view
     if view.started is None:
         return ""
-    return "".join((_step_figure(view), _time_figure(shown), _speed_figure(view), _loss_figure(view), *_memory(view)))
+    return "".join((_step_figure(view), _time_figure(shown), _speed_figure(view), _loss_figure(view), *_memory(shown)))
 
 
 def _figure(what: str, value: str, beside: str = "", remark: str = "", below: str = "") -> str:
@@ -67,18 +68,29 @@ def _loss_figure(view: RunView) -> str:
     return _figure("Loss", loss_text(view.smoothed), "", f"smoothed{first}")
 
 
-def _memory(view: RunView) -> tuple[str, str]:
+def _memory(shown: RunOnPage) -> tuple[str, str]:
+    view = shown.view
     started = view.started
     device = started.device if started else ""
     if view.vram_gib is None:
         card = _figure("Card memory", "none used", "", f"runs on {device}" if device else "")
     else:
-        remark = ", ".join(filter(None, (device, _most(view.finished and view.finished.vram_peak_gib))))
+        now = _card_now() if shown.is_live else _most(view.finished and view.finished.vram_peak_gib)
+        remark = ", ".join(filter(None, (device, now)))
         card = _meter("Card memory", view.vram_gib, started.vram_total_gib if started else None, remark)
     if view.ram_gib is None:
         return card, _figure("Computer memory", "not known yet")
     most = _most(view.finished and view.finished.ram_peak_gib)
     return card, _meter("Computer memory", view.ram_gib, started.ram_total_gib if started else None, most)
+
+
+def _card_now() -> str:
+    """How busy and how warm the card is."""
+    card = look_at_card()
+    if card is None:
+        return ""
+    busy = f"{card.load} % busy" if card.load is not None else ""
+    return ", ".join(filter(None, (busy, f"{card.celsius} °C" if card.celsius is not None else "")))
 
 
 def _most(gib: float | None) -> str:

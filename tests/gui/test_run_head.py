@@ -14,6 +14,7 @@ from trainer.contract.config import TrainingConfig
 from trainer.contract.control import send
 from trainer.contract.events import EventWriter, Phase, Saved, Started
 from trainer.contract.job import Job
+from trainer.runs.card import Card
 from trainer.runs.folder import RunFolder, new_run
 from trainer.runs.status import State, Status
 
@@ -49,6 +50,16 @@ def test_the_head_of_a_running_run_says_the_figures(run: RunFolder) -> None:
     assert "5.2 images a second" in said and "5.6 of 8.6 GB" in said and "6.1 of 16.8 GB" in said
     assert 'role="progressbar"' in html and 'aria-valuenow="1240"' in html and 'aria-valuemax="3200"' in html
     assert html.count("at-progress-tick") == 9 and "width:38.750%" in html
+
+
+def test_a_live_run_says_how_the_card_is(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load and temperature stand beside the card's name while the run lives, as far as the driver tells them."""
+    monkeypatch.setattr("gui.run_figures.look_at_card", lambda: Card(97, 71))
+    assert "97 % busy, 71 °C" in text(head(page_of(run), asking=False))
+    assert "busy" not in text(head(page_of(run, "finished"), asking=False))
+    monkeypatch.setattr("gui.run_figures.look_at_card", lambda: Card(None, 64))
+    said = text(head(page_of(run), asking=False))
+    assert ", 64 °C" in said and "busy" not in said
 
 
 def test_the_controls_stand_in_their_order(run: RunFolder) -> None:

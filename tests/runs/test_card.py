@@ -1,0 +1,89 @@
+"""What is said of the card, with a driver that answers as NVIDIA's does, and without any."""
+
+import types
+from collections.abc import Iterator
+
+import pynvml
+import pytest
+
+from trainer.runs import card
+from trainer.runs.card import Card, look_at_card
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """No look of another test is remembered."""
+    for kept in (card._look, card._wake):
+        kept.cache_clear()
+    yield
+    for kept in (card._look, card._wake):
+        kept.cache_clear()
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A driver with cards 0 to 3; the list holds which of them were looked at."""
+    looked: list[object] = []
+
+    def by_index(number: int) -> int:
+        if number > 3:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        looked.append(number)
+        return number
+
+    def by_name(name: str) -> str:
+        looked.append(name)
+        return name
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", by_index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", by_name)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", lambda handle: types.SimpleNamespace(gpu=97))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTemperature", lambda handle, sensor: 71)
+    return looked
+
+
+@pytest.mark.parametrize(
+    ("visible", "looked"),
+    [(None, [0]), ("2,0", [2]), ("GPU-1a2b", ["GPU-1a2b"]), ("", []), ("-1", []), ("x", []), ("9", [])],
+)
+def test_the_card_that_trains_is_looked_at(
+    visible: str | None, looked: list[object], driver: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one that CUDA_VISIBLE_DEVICES leaves, by number or by name; none where it leaves none."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert look_at_card() == (Card(97, 71) if looked else None)
+    assert driver == looked
+
+
+def test_many_pages_are_one_look(driver: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a second the driver is asked once."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(card.time, "monotonic", lambda: 5.5)
+    assert [look_at_card() for _ in range(4)] == [Card(97, 71)] * 4 and len(driver) == 1
+    monkeypatch.setattr(card.time, "monotonic", lambda: 6.1)
+    look_at_card()
+    assert len(driver) == 2
+
+
+def test_what_a_card_does_not_tell_is_left_out(driver: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of a card tells no load; the temperature is told all the same."""
+
+    def refuse(handle: object) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", refuse)
+    assert look_at_card() == Card(None, 71)
+
+
+def test_no_driver_no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a driver there is nothing to say."""
+
+    def missing() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", missing)
+    assert look_at_card() is None
