@@ -12,7 +12,7 @@ from tests.studio_process import ROOT, studio
 from trainer.contract.events import EventReader, Saved, Stepped
 from trainer.contract.job import Job, read_job
 from trainer.runs.folder import RunFolder, list_runs
-from trainer.runs.runner import stop_run
+from trainer.runs.runner import end_run, stop_run
 from trainer.runs.status import status_of
 
 if TYPE_CHECKING:
@@ -44,8 +44,16 @@ def look(browser: "Browser") -> Iterator[Callable]:
     for context in contexts:
         context.close()
     # A page left in mid-request, or whose studio is killed, lets the browser say so; that is no fault of the page.
-    left = ("AbortError", "Failed to fetch", "net::ERR_", "Connection errored out", "NetworkError")
+    left = ("AbortError", "Failed to fetch", "net::ERR_", "Connection errored out", "NetworkError", "network error")
     assert not [line for line in told if not any(word in line for word in left)], told
+
+
+@pytest.fixture(autouse=True)
+def no_run_outlives_its_test(home: Path) -> Iterator[None]:
+    """A try that failed in mid-run must not take the processor from the next one."""
+    yield
+    for run in list_runs(home / "runs"):
+        end_run(run)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
