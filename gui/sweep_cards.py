@@ -1,10 +1,10 @@
 """The sweeps as HTML: a table of losses, the best framed, and the way to lay their curves over one another.
 
-Comes in: the folders of all runs. Goes out: a card for each of the newest sweeps; texts from outside are escaped,
-buttons carry data-act, which gui/pages/runs.py understands.
+Comes in: the folders of all runs, and their rows in the list. Goes out: a card for each of the newest sweeps; texts
+from outside are escaped, buttons carry data-act, which gui/pages/runs.py understands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -12,9 +12,9 @@ from gui.compare import MOST
 from gui.figures import loss_text
 from gui.marks import STATE_WORDS
 from gui.monitor import glance
+from gui.run_list import Row
 from trainer.contract.config import OPTIONS
 from trainer.runs.folder import RunFolder
-from trainer.runs.status import status_of
 from trainer.runs.sweep import Axis, Sweep, sweeps_of
 
 SHOWN = 3
@@ -25,20 +25,19 @@ SHOWN = 3
 class Cell:
     """One run of a sweep, ready to draw."""
 
-    run: RunFolder
-    state: str
-    share: float | None
+    row: Row
     loss: float | None
     validation: float | None
 
 
-def sweep_cards(runs: Sequence[RunFolder]) -> str:
+def sweep_cards(runs: Sequence[RunFolder], rows: Sequence[Row]) -> str:
     """A card for each of the newest sweeps among runs that are sorted newest first; nothing where there is none."""
-    return "".join(_card(sweep) for sweep in sweeps_of(runs)[:SHOWN])
+    by_folder = {row.folder: row for row in rows}
+    return "".join(_card(sweep, by_folder) for sweep in sweeps_of(runs)[:SHOWN])
 
 
-def _card(sweep: Sweep) -> str:
-    cells = {place: _cell(run) for place, run in sweep.runs.items()}
+def _card(sweep: Sweep, rows: Mapping[str, Row]) -> str:
+    cells = {place: _cell(run, rows[run.path.name]) for place, run in sweep.runs.items()}
     measured = [cell for cell in cells.values() if cell.loss is not None]
     # One kind of figure for the whole table: a loss while training says less than one on images held out.
     validated = bool(measured) and all(cell.validation is not None for cell in measured)
@@ -54,11 +53,10 @@ def _card(sweep: Sweep) -> str:
     )
 
 
-def _cell(run: RunFolder) -> Cell:
-    view, state = glance(run.events_file), status_of(run).state
-    share = view.fraction if state in ("running", "stopping") and view.total else None
+def _cell(run: RunFolder, row: Row) -> Cell:
+    view = glance(run.events_file)
     measured = view.validation.last if view.validation is not None and len(view.validation) else None
-    return Cell(run, state, share, view.smoothed, measured)
+    return Cell(row, view.smoothed, measured)
 
 
 def _overlay(cells: dict[tuple[int, ...], Cell], known: dict[tuple[int, ...], float]) -> str:
@@ -66,7 +64,7 @@ def _overlay(cells: dict[tuple[int, ...], Cell], known: dict[tuple[int, ...], fl
     best = sorted(known, key=lambda place: known[place])[:MOST]
     if len(best) < 2:
         return ""
-    names = escape("|".join(cells[place].run.path.name for place in best))
+    names = escape("|".join(cells[place].row.folder for place in best))
     words = "Overlay the curves" if len(best) == len(known) else f"Overlay the best {MOST}"
     return f'<button type="button" class="at-button" data-act="compare" data-runs="{names}">{words}</button>'
 
@@ -113,14 +111,15 @@ def _drawn(cell: Cell | None, value: float | None, best: bool) -> str:
     """One cell: the loss and the state under it; a click opens the run."""
     if cell is None:
         return '<td class="at-sweep-gone"><span class="at-muted">deleted</span></td>'
-    state = STATE_WORDS[cell.state].lower()
-    if cell.share is not None:
-        state = f"{state}, {100 * cell.share:.0f} %"
+    row = cell.row
+    state = STATE_WORDS[row.state].lower()
+    if row.fraction is not None:
+        state = f"{state}, {100 * row.fraction:.0f} %"
     loss = loss_text(value) if value is not None else "–"
     look = ' class="at-sweep-best"' if best else ""
-    words = escape(f"Open {cell.run.name}: {loss}, {state}{', the best' if best else ''}")
+    words = escape(f"Open {row.name}: {loss}, {state}{', the best' if best else ''}")
     return (
-        f'<td{look}><button type="button" data-act="open" data-run="{escape(cell.run.path.name)}" aria-label="{words}">'
+        f'<td{look}><button type="button" data-act="open" data-run="{escape(row.folder)}" aria-label="{words}">'
         f"<strong>{loss}</strong><span>{state}</span></button></td>"
     )
 

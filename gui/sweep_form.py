@@ -17,7 +17,17 @@ from gui.studio import Studio
 from trainer.contract.config import OPTIONS
 from trainer.contract.problems import Problem
 from trainer.runs.runner import start_run
-from trainer.runs.sweep import MOST_AXES, Axis, ask_for, can_be_swept, jobs_of, read_axis, shape_problems, sweep_name
+from trainer.runs.sweep import (
+    MOST_AXES,
+    Axis,
+    ask_for,
+    can_be_swept,
+    jobs_of,
+    read_axis,
+    run_count,
+    shape_problems,
+    sweep_name,
+)
 
 _HTML: dict[str, Any] = {"apply_default_css": False}
 _ABOUT = '<p class="at-aside">One run for each value, or for each combination of two options, all into the queue.</p>'
@@ -72,10 +82,10 @@ def wire_sweep_form(studio: Studio, frame: Frame, sweep: SweepForm) -> None:
     def count(data: dict[Component, Any]) -> dict[Component, Any]:
         found = read(data)
         if axes := [axis for axis in found if isinstance(axis, Axis)]:
-            runs = 1
-            for axis in axes:
-                runs *= len(axis.values)
-            return {sweep.add: gr.update(value=f"Add {runs} runs to the queue", interactive=True), sweep.said: ""}
+            return {
+                sweep.add: gr.update(value=f"Add {run_count(axes)} runs to the queue", interactive=True),
+                sweep.said: "",
+            }
         asked = any(data[box] for box in sweep.options) and any(data[box] for box in sweep.values)
         words = message("warning", "Not yet.", found[0].message) if asked else ""
         return {sweep.add: gr.update(value="Add to queue", interactive=False), sweep.said: words}

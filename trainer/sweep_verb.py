@@ -15,7 +15,7 @@ from trainer.contract.problems import Problem, errors_of
 from trainer.runs.folder import RunFolder, list_runs
 from trainer.runs.runner import start_run
 from trainer.runs.status import status_of
-from trainer.runs.sweep import Axis, Sweep, ask_for, jobs_of, read_axis, sweep_name, sweeps_of
+from trainer.runs.sweep import Axis, Sweep, ask_for, jobs_of, read_axis, sweep_name, sweeps_of, values_at
 from trainer.verbs import JOB_FLAGS, home_folder, job_of, look_at
 
 
@@ -28,9 +28,7 @@ def sweep(argv: Sequence[str]) -> int:
     if not line.words and not line.values and not {"preset", "job"} & line.own.keys():
         _list(home, line)
         return 0
-    axes = [
-        read_axis(word.partition("=")[0].lstrip("-").replace("-", "_"), word.partition("=")[2]) for word in line.words
-    ]
+    axes = [_axis(word) for word in line.words]
     wrong = [axis for axis in axes if isinstance(axis, Problem)]
     job = job_of(replace(line, words=[]))
     if wrong or isinstance(job, list):
@@ -51,20 +49,23 @@ def sweep(argv: Sequence[str]) -> int:
     return 0
 
 
+def _axis(word: str) -> Axis | Problem:
+    """The axis that a word such as learning_rate=1e-6,2e-6 means; hyphens in the option are underscores."""
+    option, _, values = word.partition("=")
+    return read_axis(option.lstrip("-").replace("-", "_"), values)
+
+
 def _list(home: Path, line: Line) -> None:
-    sweeps = sweeps_of(list_runs(home))
+    sweeps = [_as_dict(found) for found in sweeps_of(list_runs(home))]
     if line.own.get("json"):
-        print_json([_as_dict(found) for found in sweeps])
+        print_json(sweeps)
         return
     for found in sweeps:
-        print(found.name)
-        for cell, run in sorted(found.runs.items()):
-            values = ", ".join(
-                f"{axis.option} {axis.values[place]}" for axis, place in zip(found.axes, cell, strict=True)
-            )
-            loss, kind = last_loss(run)
-            told = f"{kind} {loss:.4f}" if loss is not None else ""
-            print(f"  {values:<40} {status_of(run).state:<9} {told}".rstrip())
+        print(found["name"])
+        for row in found["runs"]:
+            values = ", ".join(f"{option} {value}" for option, value in row["values"].items())
+            told = f"{row['of']} {row['loss']:.4f}" if row["loss"] is not None else ""
+            print(f"  {values:<40} {row['state']:<9} {told}".rstrip())
     if not sweeps:
         print("There is no sweep here. Start one: python -m trainer sweep learning_rate=1e-6,2e-6 --preset NAME")
 
@@ -73,7 +74,7 @@ def _as_dict(found: Sweep) -> dict[str, Any]:
     rows = []
     for cell, run in sorted(found.runs.items()):
         loss, kind = last_loss(run)
-        values = {axis.option: axis.values[place] for axis, place in zip(found.axes, cell, strict=True)}
+        values = values_at(found.axes, cell)
         rows.append({"values": values, "run": run.path.name, "state": status_of(run).state, "loss": loss, "of": kind})
     return {"name": found.name, "runs": rows}
 

@@ -102,7 +102,7 @@ def _wire(studio: Studio, page: RunsPage) -> None:
             runs = list_runs(studio.runs)
             rows = rows_of(runs)
             html = {page.list_head: list_head(rows), page.list_body: run_list(rows, chosen)}
-            html[page.queue] = f'<div class="at-below-list">{queue_card(studio.runs)}{sweep_cards(runs)}</div>'
+            html[page.queue] = f'<div class="at-below-list">{queue_card(studio.runs)}{sweep_cards(runs, rows)}</div>'
             return _news(page, seen, {"run": "", "step": 0}, html | {page.told: words})
         shown = [look(monitors, run) for run in named]
         if len(shown) > 1:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
+from gui.run_list import rows_of
 from gui.sweep_cards import sweep_cards
 from tests.gui.written_runs import Course, end, write_run
 from trainer.contract.events import EventWriter, Stepped, Validated
@@ -30,6 +31,11 @@ def sweep(
     return made
 
 
+def cards(home: Path) -> str:
+    runs = list_runs(home)
+    return sweep_cards(runs, rows_of(runs))
+
+
 def tell(run: RunFolder, loss: float, validation: float | None = None) -> None:
     """The run has taken a step, and was measured."""
     writer = EventWriter(run.events_file)
@@ -52,20 +58,20 @@ def best(html: str) -> str:
 def test_no_sweep_no_card(tmp_path: Path) -> None:
     """Runs that are in no sweep give nothing."""
     write_run(tmp_path, Course(steps=1))
-    assert sweep_cards(list_runs(tmp_path)) == ""
+    assert cards(tmp_path) == ""
 
 
 def test_the_best_is_framed(tmp_path: Path) -> None:
     """More rows than columns, a dash where nothing is known yet, the lowest loss framed once there are two."""
     runs = sweep(tmp_path)
-    html = sweep_cards(list_runs(tmp_path))
+    html = cards(tmp_path)
     assert "Rows: Learning rate. Columns: Batch size." in html and best(html) == "" and html.count("<strong>–<") == 6
     assert "Overlay" not in html
     tell(runs[0, 1], 0.25)
-    assert best(sweep_cards(list_runs(tmp_path))) == ""
+    assert best(cards(tmp_path)) == ""
     tell(runs[1, 2], 0.125)
     end(runs[1, 2], "completed", 1)
-    html = sweep_cards(list_runs(tmp_path))
+    html = cards(tmp_path)
     assert best(html).startswith("0.125") and "finished" in best(html)
     rows = [text_of(row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
     assert rows[0] == "4 8" and rows[2].startswith("Learning rate 2e-6 0.25") and rows[3].endswith("0.125 finished")
@@ -78,10 +84,10 @@ def test_validation_counts_where_all_have_it(tmp_path: Path) -> None:
     runs = sweep(tmp_path, (Axis("seed", ("1", "2")),), "seeds")
     tell(runs[0,], 0.5, 0.25)
     tell(runs[1,], 0.375)
-    html = sweep_cards(list_runs(tmp_path))
+    html = cards(tmp_path)
     assert ">Loss, lower is better." in html and best(html).startswith("0.375")
     tell(runs[1,], 0.375, 0.75)
-    html = sweep_cards(list_runs(tmp_path))
+    html = cards(tmp_path)
     assert "Validation loss, lower is better." in html and best(html).startswith("0.25")
 
 
@@ -89,11 +95,11 @@ def test_a_deleted_run_leaves_its_cell(tmp_path: Path) -> None:
     """The others keep their places."""
     runs = sweep(tmp_path, (Axis("seed", ("1", "2")),), "seeds")
     runs[0,].job_file.unlink()
-    html = sweep_cards(list_runs(tmp_path))
+    html = cards(tmp_path)
     assert "deleted" in html and html.count('data-act="open"') == 1
 
 
 def test_text_from_files_stays_text(tmp_path: Path) -> None:
     """Names and values of a record that somebody else wrote are escaped, an option that is not known is shown."""
     sweep(tmp_path, (Axis(NASTY, ("1", NASTY)),), NASTY)
-    assert "<img" not in sweep_cards(list_runs(tmp_path))
+    assert "<img" not in cards(tmp_path)

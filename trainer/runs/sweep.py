@@ -4,6 +4,7 @@ Comes in: flat values and axes such as `learning_rate=1e-6, 2e-6`. Goes out: a j
 run's folder sweep.json, which says to which sweep the run belongs and where it stands in it.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +37,16 @@ class Axis:
 
     option: str
     values: tuple[str, ...]
+
+
+def values_at(axes: Sequence[Axis], cell: Sequence[int]) -> dict[str, str]:
+    """Option -> the value that it has in a cell."""
+    return {axis.option: axis.values[place] for axis, place in zip(axes, cell, strict=True)}
+
+
+def run_count(axes: Sequence[Axis]) -> int:
+    """How many runs a sweep over these axes is."""
+    return math.prod(len(axis.values) for axis in axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ def jobs_of(
     names = _endings(axes, cells)
     jobs: dict[tuple[int, ...], Job] = {}
     for cell in cells:
-        chosen = {axis.option: axis.values[place] for axis, place in zip(axes, cell, strict=True)}
+        chosen = values_at(axes, cell)
         rest = {name: value for name, value in values.items() if INSTEAD.get(name) not in chosen}
         job = make_job({**rest, **chosen}, base)
         if not isinstance(job, list):
@@ -109,9 +120,7 @@ def shape_problems(axes: Sequence[Axis]) -> list[Problem]:
         return [Problem("value.sweep", "Choose one option or two, each with several values.")]
     if len(set(names)) < len(names):
         return [Problem("value.sweep", "Choose two different options, or one alone.", (names[0],))]
-    count = 1
-    for axis in axes:
-        count *= len(axis.values)
+    count = run_count(axes)
     if count > MOST_RUNS:
         return [Problem("value.sweep", f"That would be {count} runs; {MOST_RUNS} are the most. Take out some values.")]
     return []
@@ -121,7 +130,7 @@ def _endings(axes: Sequence[Axis], cells: Sequence[tuple[int, ...]]) -> dict[tup
     """What tells the runs' names apart: the values, or numbers where those are too long or no part of a file's name."""
     told = {}
     for cell in cells:
-        words = [str(axis.values[place]) for axis, place in zip(axes, cell, strict=True)]
+        words = values_at(axes, cell).values()
         told[cell] = "-".join(re.sub(r"[^A-Za-z0-9.+-]+", "_", word).strip("_.") for word in words)
     if len(set(told.values())) == len(cells) and all(0 < len(word) <= LONGEST_ENDING for word in told.values()):
         return told
