@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock, Thread
@@ -100,8 +100,7 @@ class Bench:
         """Take down what a process told, unless it was cancelled meanwhile."""
         with self._lock:
             if process is self._process:
-                known = {name: getattr(self._standing, name) for name in Standing.__dataclass_fields__}
-                self._standing = Standing(**known | what)
+                self._standing = replace(self._standing, **what)
 
 
 @cache

@@ -87,7 +87,8 @@ def _measured(shown: RunOnPage, standing: Standing) -> tuple[dict[str, str], str
     if standing.running:
         said = f'<span class="at-aside" role="status">{escape(standing.said)}</span>'
         return {}, f'<div class="at-measuring">{said}{button.format("cancel_measuring", "Cancel")}</div>'
-    job = read_job(shown.run.job_file)
+    # Once a second: the job is read only where a measurement stands to be compared with it.
+    job = read_job(shown.run.job_file) if standing.values else None
     own = isinstance(job, Job) and job.config.flat() == standing.values
     if not own or standing.found is None:
         trouble = f'<span class="at-aside">{escape(standing.trouble)}</span>' if own else ""

@@ -58,7 +58,7 @@ def grid(shown: Shown | None) -> str:
     if shown is None:
         return ""
     request, state = shown.request, shown.state
-    labels = [(_capital(one.short), one.label.rpartition(" · ")[0]) for one in request.checkpoints]
+    labels = [(_capital(one.short), one.run_name) for one in request.checkpoints]
     heads = "".join(f"<span><b>{escape(moment)}</b><small>{escape(run)}</small></span>" for moment, run in labels)
     rows = "".join(
         f'<div class="at-samples-row"><span class="at-samples-prompt">{escape(prompt.text)}</span>'

@@ -56,9 +56,9 @@ class Typed:
 def choices(studio: Studio) -> list[tuple[str, str]]:
     """(label, path) of everything that is offered, newest first: what runs saved, then other models."""
     saved = checkpoints_in(studio.runs)
-    names = Counter({(c.label.rpartition(" · ")[0], c.run) for c in saved})
+    names = Counter({(c.run_name, c.run) for c in saved})
     often = Counter(name for name, _ in names)
-    rows = {c.path: _with_time(c) if often[c.label.rpartition(" · ")[0]] > 1 else c.label for c in saved}
+    rows = {c.path: _with_time(c) if often[c.run_name] > 1 else c.label for c in saved}
     for facts in models_in(folders_of(studio, None)):
         rows.setdefault(str(facts.path), facts.name)
     return [(label, path) for path, label in rows.items()]
@@ -159,5 +159,5 @@ def first_sample(run: RunFolder) -> str:
 
 
 def _with_time(checkpoint: Checkpoint) -> str:
-    name, _, moment = checkpoint.label.rpartition(" · ")
-    return f"{name}, {clock(RunFolder(Path(checkpoint.run)).created)} · {moment}"
+    asked_at = clock(RunFolder(Path(checkpoint.run)).created)
+    return f"{checkpoint.run_name}, {asked_at} · {checkpoint.short}"

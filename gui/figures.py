@@ -6,10 +6,8 @@ Comes in: a number. Goes out: the text that people read, with commas, units, and
 import math
 import time
 
+from trainer.contract.events import GIB_IN_GB
 from trainer.dataset.wording import size as size
-
-GIB_IN_GB = 2**30 / 1e9
-"""Events tell memory in GiB; pages, files and logs are in GB."""
 
 
 def count(number: float) -> str:

@@ -13,6 +13,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from trainer.contract.events import (
+    GIB_IN_GB,
     Event,
     EventReader,
     Finished,
@@ -33,7 +34,6 @@ _ENDINGS = {
     "paused": "paused",
     "failed": "ended by itself",
 }
-_GIB_IN_GB = 1.073741824
 
 
 class Console:
@@ -113,7 +113,7 @@ class Console:
                 parts.append(f"{event.images_per_second:.1f} images/s")
             memory = event.vram_gib if event.vram_gib is not None else event.ram_gib
             if memory is not None:
-                parts.append(f"{memory * _GIB_IN_GB:.1f} GB")
+                parts.append(f"{memory * GIB_IN_GB:.1f} GB")
             self._say(", ".join(parts))
 
     def _close_bar(self) -> None:

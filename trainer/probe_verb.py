@@ -16,7 +16,7 @@ from typing import Any
 from trainer.answers import as_flags, print_json, refuse
 from trainer.console import Console
 from trainer.contract.cli import Line, parse_line
-from trainer.contract.events import Event, Phase
+from trainer.contract.events import GIB_IN_GB, Event, Phase
 from trainer.contract.job import Job
 from trainer.contract.problems import Problem, errors_of
 from trainer.runs.folder import RunFolder
@@ -36,8 +36,6 @@ PHASES = {
     "validating": "measures images held out",
 }
 """What a run does in each phase, as it is told while it is measured."""
-
-_GIB_IN_GB = 1.073741824
 
 
 def probe(argv: Sequence[str]) -> int:
@@ -143,10 +141,11 @@ def _within(line: Line) -> float | None | list[Problem]:
         return None
     try:
         gigabytes = float(str(given))
-        assert 0 < gigabytes < float("inf")
-    except (ValueError, AssertionError):
+        if not 0 < gigabytes < float("inf"):
+            raise ValueError
+    except ValueError:
         return [Problem("value.within", f"--within takes a size in GB such as 8, not “{given}”.")]
-    return gigabytes / _GIB_IN_GB
+    return gigabytes / GIB_IN_GB
 
 
 def _unmeasurable(job: Job) -> list[Problem]:
@@ -206,7 +205,7 @@ def _as_record(rungs: Sequence[Rung]) -> dict[str, Any]:
 
 
 def _gb(gib: float) -> str:
-    gigabytes = gib * _GIB_IN_GB
+    gigabytes = gib * GIB_IN_GB
     return f"{gigabytes:.2f} GB" if gigabytes < 2 else f"{gigabytes:.1f} GB"
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
+GIB_IN_GB = 2**30 / 1e9
+"""Events tell memory in GiB; pages, files and logs are in GB."""
+
 PhaseName = Literal["loading", "scanning", "caching", "training", "sampling", "saving", "validating"]
 Result = Literal["completed", "stopped", "paused", "failed"]
 

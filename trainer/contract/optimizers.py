@@ -159,3 +159,6 @@ def _number(text: str) -> float:
 
 PLAIN_ADAMW = {"use_8bit_adam": False, "optimizer_type": "AdamW", "optimizer_args": None}
 """The option values that choose the optimizer that is always there: PyTorch's own."""
+
+NO_AVERAGE = {"use_ema": False, "save_raw": False, "save_ema_keys": False}
+"""The option values without an average of the weights, and without what is saved beside one."""

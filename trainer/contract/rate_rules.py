@@ -1,7 +1,7 @@
 """Rules about optimizer, learning rate and schedule."""
 
 from trainer.contract.config import TrainingConfig
-from trainer.contract.optimizers import OPTIMIZERS, PLAIN_ADAMW
+from trainer.contract.optimizers import NO_AVERAGE, OPTIMIZERS, PLAIN_ADAMW
 from trainer.contract.rule import Rule
 from trainer.contract.schedule import ENDS_AT_A_SHARE, decay_steps, warmup_steps
 
@@ -94,7 +94,7 @@ RATE_RULES: tuple[Rule, ...] = (
         broken=lambda c: _averages(c) and c.networks.use_ema,
         message="This optimizer averages the weights by itself; a second average of them would only lag behind.",
         mends=(
-            ("Only the optimizer's", {"use_ema": False, "save_raw": False, "save_ema_keys": False}),
+            ("Only the optimizer's", NO_AVERAGE),
             ("Use AdamW", PLAIN_ADAMW),
         ),
     ),

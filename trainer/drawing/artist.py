@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from trainer.contract.config import TrainingConfig
 from trainer.contract.problems import Problem
 from trainer.contract.prompts import Prompt, parameters
+from trainer.dataset.png import write_png
 from trainer.drawing.checkpoints import HOW, Checkpoint, options_of, section_of
 from trainer.drawing.request import picture_file
 from trainer.model.attention import set_attention
@@ -24,7 +26,7 @@ from trainer.model.probe import probe_prediction
 from trainer.model.refusals import UnusableModel
 from trainer.training.hardware import default_device
 from trainer.training.latents import in_fp32
-from trainer.training.painter import Painter, drawing_of, write_png
+from trainer.training.painter import Painter, drawing_of
 from trainer.training.trained import spare_threads
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -79,7 +81,7 @@ class Artist:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = self._painter.picture(prompt, prompt.seed, tell)
         said = parameters(prompt, prompt.seed, self._painter.size(prompt), **self._words)
-        write_png(path, pixels, {"parameters": said})
+        write_png(path, Image.fromarray(pixels), {"parameters": said})
         return path
 
 

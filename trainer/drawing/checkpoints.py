@@ -37,6 +37,7 @@ HOW = (
 
 BEFORE = "before training"
 
+_BETWEEN = " · "
 _BASE = "pretrained_model_name_or_path"
 _LINE = re.compile(rb'^\{"type":"(?:saved|removed)",.*$', re.MULTILINE)
 
@@ -52,9 +53,14 @@ class Checkpoint:
     """Those of `HOW` that differ from their defaults."""
 
     @property
+    def run_name(self) -> str:
+        """The name of the run in the label; empty for a model of no run."""
+        return self.label.rpartition(_BETWEEN)[0]
+
+    @property
     def short(self) -> str:
         """The label without the name of the run: "epoch 10, step 3,200"."""
-        return self.label.rpartition(" · ")[2]
+        return self.label.rpartition(_BETWEEN)[2]
 
 
 def checkpoints_in(runs: Path) -> list[Checkpoint]:
@@ -67,7 +73,7 @@ def checkpoints_of(run: RunFolder) -> list[Checkpoint]:
     how = _how(run)
     how.pop("vae", None)  # it lies in what was saved
     return [
-        Checkpoint(saved.path, f"{run.name} · {_moment(saved)}", str(run.path), how)
+        Checkpoint(saved.path, f"{run.name}{_BETWEEN}{_moment(saved)}", str(run.path), how)
         for saved in reversed(_saves(run))
         if exists(saved.path)
     ]
@@ -78,7 +84,7 @@ def before_training(run: RunFolder) -> Checkpoint | None:
     base = (read_options(run.job_file) or {}).get(_BASE)
     if not isinstance(base, str) or not base:
         return None
-    return Checkpoint(base, f"{run.name} · {BEFORE}", str(run.path), _how(run))
+    return Checkpoint(base, f"{run.name}{_BETWEEN}{BEFORE}", str(run.path), _how(run))
 
 
 def checkpoint_at(path: str, runs: Path) -> Checkpoint:

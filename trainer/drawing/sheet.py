@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont
 
 from trainer.contract.prompts import Prompt
+from trainer.dataset.png import write_png
 from trainer.dataset.preview import wrapped
 from trainer.drawing.request import Request, drawings_folder
 
@@ -54,13 +55,9 @@ def write_sheet(path: Path, request: Request, pictures: Mapping[str, str]) -> No
             x = left + c * (width + GAP)
             pen.rectangle((x, y, x + width - 1, y + height - 1), fill=BLANK)
             _paste(sheet, (x, y), (width, height), pictures.get(f"{c}-{p}"))
-    info = PngImagePlugin.PngInfo()
-    info.add_text("checkpoints", "\n".join(checkpoint.label for checkpoint in request.checkpoints))
-    info.add_text("prompts", "\n".join(rows))
-    temporary = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(temporary, format="PNG", pnginfo=info)
-    temporary.replace(path)
+    labels = "\n".join(checkpoint.label for checkpoint in request.checkpoints)
+    write_png(path, sheet, {"checkpoints": labels, "prompts": "\n".join(rows)})
 
 
 def row_label(prompt: Prompt) -> str:

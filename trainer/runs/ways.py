@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.contract.config import TrainingConfig
-from trainer.contract.optimizers import PLAIN_ADAMW
+from trainer.contract.optimizers import NO_AVERAGE, PLAIN_ADAMW
 
 _SMALLEST_SIDE = 256
 """Pixels; below this models of 512 make no pictures."""
@@ -81,8 +81,7 @@ def less_host_memory(config: TrainingConfig) -> list[Way]:
     ways = [_alone("Each helper process takes memory of its own."), *less_memory(config)]
     if config.networks.use_ema:
         about = "The last step's weights are saved, not a calmer average, which is as large as the networks."
-        off = {"use_ema": False, "save_raw": False, "save_ema_keys": False}
-        ways.append(Way("No averaging of the weights", about, off))
+        ways.append(Way("No averaging of the weights", about, NO_AVERAGE))
     return ways
 
 

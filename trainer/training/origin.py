@@ -65,8 +65,7 @@ def folders_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """One row for each folder of images, in the order of the data set; a folder by its name alone."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for entry in entries:
-        key = (entry.folder, entry.repeats, entry.regularization)
-        name, repeats, regularization = key[0].name, *key[1:]
-        row = {"folder": name, "images": 0, "repeats": repeats, "regularization": regularization}
-        rows.setdefault(key, row)["images"] += 1
+        told = {"repeats": entry.repeats, "regularization": entry.regularization}
+        row = rows.setdefault((entry.folder, *told.values()), {"folder": entry.folder.name, "images": 0, **told})
+        row["images"] += 1
     return list(rows.values())

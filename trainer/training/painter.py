@@ -7,12 +7,10 @@ drawn from random numbers that others use. While training and afterwards picture
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from trainer.contract.config import TrainingConfig
@@ -128,13 +126,3 @@ def drawing_of(config: TrainingConfig, seed: int, prediction: Prediction) -> Dra
         config.captions.token_limit,
         config.captions.weighted_captions,
     )
-
-
-def write_png(path: Path, pixels: np.ndarray, words: dict[str, str]) -> None:
-    """A PNG that appears whole; `words` stand in it as text, where web UIs look for prompt and seed."""
-    info = PngImagePlugin.PngInfo()
-    for key, value in words.items():
-        info.add_text(key, value)
-    temporary = path.with_name(f".{path.name}.partial")
-    Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=info)
-    temporary.replace(path)

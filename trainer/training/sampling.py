@@ -8,14 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
+
 from trainer.contract.events import Phase, Sampled
 from trainer.contract.prompts import Prompt, parameters
+from trainer.dataset.png import write_png
 from trainer.model.load import Networks
 from trainer.training.ema import AsUsed
 from trainer.training.engine import Engine
 from trainer.training.latents import in_fp32
 from trainer.training.ledger import Writer
-from trainer.training.painter import Drawing, Painter, write_png
+from trainer.training.painter import Drawing, Painter
 
 
 class Sampler:
@@ -46,7 +49,8 @@ class Sampler:
                     name = f"step-{step:08d}-{index}.png"
                     said = parameters(prompt, seed, self._painter.size(prompt))
                     words = {"parameters": said, "training_step": str(step)}
-                    write_png(run / "samples" / name, self._painter.picture(prompt, seed), words)
+                    picture = Image.fromarray(self._painter.picture(prompt, seed))
+                    write_png(run / "samples" / name, picture, words)
                     told = Sampled(step=step, index=index, prompt=prompt.text, seed=seed, path=f"samples/{name}")
                     events.write(told)
                     events.write(Phase(name="sampling", done=index, total=len(self._prompts), unit="pictures"))
