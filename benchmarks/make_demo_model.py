@@ -49,7 +49,7 @@ DRAWING_STEPS = 25
 class Size:
     """How much of everything."""
 
-    vae_steps: int = 24_000
+    vae_steps: int = 7_500
     text_steps: int = 600
     pictures: int = 12_000
     unet_steps: int = 6_000

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 
 from tests.conftest import ROOT, trainer
+from tests.waiting import wait_for
 from trainer.contract.cli import flags_of
 from trainer.contract.events import Event, EventReader, Finished, Planned, Sampled, Saved, Started, Stepped
 from trainer.contract.job import Job, make_job
@@ -35,13 +35,6 @@ def events_of(run: RunFolder) -> list[Event]:
 
 def only(kind: type[Event], events: list[Event]) -> list:
     return [event for event in events if isinstance(event, kind)]
-
-
-def wait_for(condition: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.gui.written_runs import Course, end, write_run
+from tests.waiting import wait_for
 from trainer.contract.identity import read_identity
 from trainer.contract.prompts import Prompt
 from trainer.contract.records import write_record
@@ -21,13 +21,6 @@ from trainer.runs.folder import RunFolder
 
 QUICK = Prompt("a dog", "", 64, 64, 1, 2, 1.0)
 ENDLESS = replace(QUICK, steps=1000, seed=2, width=512, height=512)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
 
 
 def done(task: Task) -> State:

@@ -21,12 +21,27 @@ def studio_home(made_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The home of the studio under test: the demo, and a folder `images/10_sks star` of four small pictures."""
     home = tmp_path_factory.mktemp("home with ä space")
     shutil.copytree(made_demo / "demo", home / "demo")
+    (home / "runs").mkdir()
     folder = home / "images" / "10_sks star"
     folder.mkdir(parents=True)
     for number in range(4):
         Image.new("RGB", (128, 96 + 32 * number), (40 * number, 90, 120)).save(folder / f"star-{number}.png")
         (folder / f"star-{number}.caption").write_text(f"a sks star, number {number}\n", encoding="utf-8")
     return home
+
+
+@pytest.fixture
+def runs(studio_home: Path) -> Iterator[Path]:
+    """The studio's folder of runs, emptied before and after: other tests look at the same studio."""
+    yield emptied(studio_home / "runs")
+    emptied(studio_home / "runs")
+
+
+def emptied(folder: Path) -> Path:
+    """The folder with nothing in it. It is never away for long: some tests move a run into it as it is."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

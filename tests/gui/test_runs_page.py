@@ -2,11 +2,10 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import pytest
 
 from tests.gui.written_runs import Course, end, write_run
 from tests.studio_process import ROOT
+from tests.waiting import wait_for
 from trainer.contract.events import EventWriter, Saved, Stepped
 from trainer.runs.folder import RunFolder
 from trainer.runs.status import status_of
@@ -26,16 +26,6 @@ pytestmark = pytest.mark.browser
 
 PICTURES = ROOT / "tests" / "output"
 NASTY = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def runs(studio_home: Path) -> Iterator[Path]:
-    """The studio's folder of runs, emptied before and after: other tests look at the same studio."""
-    folder = studio_home / "runs"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -163,9 +153,10 @@ def test_queue_is_arranged_and_let_go_on(runs: Path, page: "Page") -> None:
     assert waiting.all_inner_texts() == ["one", "three", NASTY]
     assert page.get_by_role("button", name="Let one start earlier").is_disabled()
     page.get_by_label("Go on after a crash").uncheck()
-    wait_until(lambda: (runs / "queue.json").exists() and '"goes_on": false' in (runs / "queue.json").read_text())
+    order = runs / "queue.json"
+    wait_for(lambda: order.exists() and '"goes_on": false' in order.read_text(), 30)
     page.get_by_label("Go on after a crash").check()
-    wait_until(lambda: '"goes_on": true' in (runs / "queue.json").read_text())
+    wait_for(lambda: '"goes_on": true' in order.read_text(), 30)
     page.get_by_role("button", name="Take one out of the queue").click()
     page.wait_for_function("document.querySelectorAll('.at-waiting li').length === 2")
     assert page.get_by_text("20251231-000000-harbour crashed, and you asked it to wait then.").count() == 1
@@ -173,13 +164,6 @@ def test_queue_is_arranged_and_let_go_on(runs: Path, page: "Page") -> None:
     page.get_by_role("button", name="Go on with the queue").click()
     page.locator(".at-queue").wait_for(state="detached")
     page.get_by_role("button", name=re.compile("^Crashed")).wait_for()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_stop_without_saving_asks_once(running: RunFolder, page: "Page") -> None:

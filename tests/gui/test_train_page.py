@@ -1,6 +1,5 @@
 """The training page in a browser: problems at their boxes, mends, presets, search, and the start."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from tests.gui.boxes import type_into, value_of
 from trainer.contract.job import Job, read_job
 from trainer.runs.folder import RunFolder, list_runs
-from trainer.runs.order import hold, release
+from trainer.runs.order import hold
 from trainer.runs.status import status_of
 
 if TYPE_CHECKING:
@@ -194,30 +193,24 @@ def test_a_double_click_on_start_makes_one_run(training: "Page", studio_home: Pa
     training.get_by_text("Nothing running", exact=True).wait_for()
 
 
-def test_several_values_are_as_many_runs(training: "Page", studio_home: Path) -> None:
+def test_several_values_are_as_many_runs(training: "Page", runs: Path) -> None:
     """Two learning rates by two seeds: the button counts four runs, and four wait, each with its own values."""
-    before = set(list_runs(studio_home / "runs"))
-    hold(studio_home / "runs", RunFolder(studio_home / "runs" / "one that crashed"))
-    try:
-        assert "differ" not in training.locator(".at-differs").first.inner_text()
-        card = training.locator(".at-sweep-form")
-        for label, option, values in (
-            ("Option", "Learning rate (learning_rate)", "1e-4, 1e-3"),
-            ("And option", "Seed (seed)", "1"),
-        ):
-            card.get_by_label(label, exact=True).click()
-            training.get_by_role("option", name=option, exact=True).click()
-            card.get_by_label("Its values" if label == "Option" else "Its values too", exact=True).fill(values)
-        card.get_by_text("Seed needs two values or more").wait_for()
-        assert training.locator("#at-sweep-add").is_disabled()
-        card.get_by_label("Its values too", exact=True).fill("1, 2")
-        training.get_by_role("button", name="Add 4 runs to the queue").click()
-        training.locator(".at-sweep-card").wait_for()
-        assert training.locator(".at-sweep td button").count() == 4
-        jobs = [read_job(run.job_file) for run in set(list_runs(studio_home / "runs")) - before]
-        told = {(job.config.rate.learning_rate, job.config.length.seed) for job in jobs if isinstance(job, Job)}
-        assert told == {(1e-4, 1), (1e-4, 2), (1e-3, 1), (1e-3, 2)} and len(jobs) == 4
-    finally:
-        for run in set(list_runs(studio_home / "runs")) - before:
-            shutil.rmtree(run.path)
-        release(studio_home / "runs")
+    hold(runs, RunFolder(runs / "one that crashed"))
+    assert "differ" not in training.locator(".at-differs").first.inner_text()
+    card = training.locator(".at-sweep-form")
+    for label, option, values in (
+        ("Option", "Learning rate (learning_rate)", "1e-4, 1e-3"),
+        ("And option", "Seed (seed)", "1"),
+    ):
+        card.get_by_label(label, exact=True).click()
+        training.get_by_role("option", name=option, exact=True).click()
+        card.get_by_label("Its values" if label == "Option" else "Its values too", exact=True).fill(values)
+    card.get_by_text("Seed needs two values or more").wait_for()
+    assert training.locator("#at-sweep-add").is_disabled()
+    card.get_by_label("Its values too", exact=True).fill("1, 2")
+    training.get_by_role("button", name="Add 4 runs to the queue").click()
+    training.locator(".at-sweep-card").wait_for()
+    assert training.locator(".at-sweep td button").count() == 4
+    jobs = [read_job(run.job_file) for run in list_runs(runs)]
+    told = {(job.config.rate.learning_rate, job.config.length.seed) for job in jobs if isinstance(job, Job)}
+    assert told == {(1e-4, 1), (1e-4, 2), (1e-3, 1), (1e-3, 2)} and len(jobs) == 4

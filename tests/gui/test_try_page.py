@@ -32,14 +32,12 @@ NASTY = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
-def run(studio_home: Path) -> Iterator[RunFolder]:
+def run(studio_home: Path, runs: Path) -> Iterator[RunFolder]:
     """A finished run that started from the demo's model and saved it again, alone in the studio."""
-    folder = studio_home / "runs"
-    shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(studio_home / "drawings", ignore_errors=True)
     model = demo_folder(studio_home) / "model"
     own = write_run(
-        folder,
+        runs,
         Course(steps=3, sample_every=0),
         name=NASTY,
         pretrained_model_name_or_path=str(model),
@@ -54,7 +52,6 @@ def run(studio_home: Path) -> Iterator[RunFolder]:
     drawer = read_identity(_drawer_file(studio_home))
     if drawer is not None:
         end_tree(drawer)
-    shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(studio_home / "drawings", ignore_errors=True)
 
 

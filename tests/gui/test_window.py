@@ -64,8 +64,6 @@ def test_no_event_is_public(tmp_path: Path) -> None:
 @pytest.fixture
 def running(studio_home: Path, tmp_path: Path) -> Iterator[RunFolder]:
     """A run that looks alive to the studio: its process is this very test."""
-    # Other tests empty the studio's folder of runs by taking it away.
-    (studio_home / "runs").mkdir(exist_ok=True)
     written = write_run(tmp_path, name="<i>harbour</i>", pid=os.getpid())
     # Moved there as a whole: a folder that is still being written would look like a run that waits.
     run = RunFolder(written.path.rename(studio_home / "runs" / written.path.name))
