@@ -49,11 +49,11 @@ DRAWING_STEPS = 25
 class Size:
     """How much of everything."""
 
-    vae_steps: int = 7_500
+    vae_steps: int = 5_200
     text_steps: int = 600
     pictures: int = 12_000
-    unet_steps: int = 6_000
-    sibling_steps: int = 2_000
+    unet_steps: int = 4_500
+    sibling_steps: int = 1_500
     prompts: int = 200
 
 
@@ -170,6 +170,7 @@ def options(work: Path, family: Family, steps: int, seed: int) -> dict[str, Any]
         "ucg": 0.1,
         "unetonly": True,
         "use_ema": True,
+        "ema_decay": 0.998,
         "mixed_precision": "no",
         "seed": seed,
         "output_dir": str(work / f"unet-{family}-out"),

@@ -6,14 +6,17 @@ from torch import nn
 
 from benchmarks.demo_model.words import WIDTH, Family
 
-HEADS = 8
+HEADS = 2
+"""Of 32 and 48 channels: eight heads of 8 and 12 took 1.5 times as long a step on two CPU cores."""
+CHANNELS = (64, 64, 96, 96)
+"""Two channels and more in each of the 32 groups: with one, the norm would take away what a flat colour says."""
 
 
 def make_unet(family: Family, seed: int) -> UNet2DConditionModel:
-    """4.47 million parameters. What ends in a sum starts at zero, so that at first each block passes its input on."""
+    """4.39 million parameters. What ends in a sum starts at zero, so that at first each block passes its input on."""
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
-        block_out_channels=(64, 96, 96, 64),
+        block_out_channels=CHANNELS,
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         # Named after the dimension, read by diffusers as the number of heads.

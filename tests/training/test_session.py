@@ -286,7 +286,7 @@ def test_metadata_tells_how_a_model_was_made(train: Train, tmp_path: Path) -> No
 
 
 def test_small_networks_take_one_thread(tiny_v1: Path) -> None:
-    """On a processor the demo's networks are trained by one thread; larger ones and cards keep what they had."""
+    """On a processor the smallest networks are trained by one thread; larger ones and cards keep what they had."""
     networks = load_networks(ModelSection(pretrained_model_name_or_path=str(tiny_v1)))
     before = torch.get_num_threads()
     try:

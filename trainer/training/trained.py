@@ -27,9 +27,10 @@ ZERO_TERMINAL_SNR = {
     "timestep_spacing": "trailing",
 }
 
-SMALL = 20_000_000
-"""Weights of a U-Net below which a second thread is a loss: the demo's (2 million) learns 8.9 images/s with two threads
-and 18.9 with one, on two cores of an AMD EPYC (2026-11-27)."""
+SMALL = 3_000_000
+"""Weights of a U-Net below which a second thread is a loss: one of 2 million learns 8.9 images/s with two threads and
+18.9 with one, on two cores of an AMD EPYC (2026-11-27). One of 4.5 million learns 15.3 with two and 12.1 with one
+(batch of 8, 128 pixels, 2026-11-28)."""
 
 
 def load(config: TrainingConfig, start: Start, around: Surroundings) -> tuple[Networks, dict[str, Tensor] | None, str]:
@@ -61,7 +62,7 @@ def load(config: TrainingConfig, start: Start, around: Surroundings) -> tuple[Ne
 
 
 def spare_threads(networks: Networks, device: torch.device) -> None:
-    """One thread for networks as small as the demo's, on a processor: more would wait for one another at each layer."""
+    """One thread for the smallest networks, on a processor: more would wait for one another at each layer."""
     weights = sum(weight.numel() for weight in networks.unet.parameters())
     if device.type == "cpu" and weights < SMALL:
         torch.set_num_threads(1)
