@@ -3,14 +3,17 @@
 Comes in: the folder of all runs. Goes out: an `Activity`, equal to the last one where nothing has changed.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gui.figures import duration
 from gui.marks import ESC
 from gui.monitor import glance
+from trainer.contract.config import TrainingConfig
 from trainer.runs.folder import list_runs
+from trainer.runs.lane import lane_for, lane_of
 from trainer.runs.status import status_of
 
 BAR_TEMPLATE = f"""${{(() => {{ {ESC}
@@ -38,26 +41,41 @@ class Activity:
     left: str = ""
     waiting: int = 0
     """Runs that wait for their turn."""
+    ahead: tuple[tuple[str, str], ...] = ()
+    """Of each lane that is in use its number, and the name of the run that a new one would wait for."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def ahead_of(config: TrainingConfig, ahead: Iterable[Sequence[str]]) -> str:
+    """The name of the run that a job would wait for, or an empty text. `ahead` is that of an `Activity`."""
+    lane = lane_for(config.hardware.gpu_ids)
+    return next((name for number, name in ahead if number == lane), "")
 
 
 def activity_of(runs: Path) -> Activity:
     """What runs now in this folder of runs."""
     live: Activity | None = None
     queued: list[Activity] = []
+    ahead: dict[str, str] = {}
+    waiting_ahead: dict[str, str] = {}
     for run in reversed(list_runs(runs)):
         if run.exit_file.exists():
             continue
         state = status_of(run).state
         if state == "queued":
             queued.append(Activity(run.name, run.path.name, state, left="waits for its turn"))
-        elif live is None and state in ("running", "stopping"):
+            waiting_ahead.setdefault(lane_of(run), run.name)
+        elif state in ("running", "stopping"):
+            ahead.setdefault(lane_of(run), run.name)
+            if live is not None:
+                continue
             view = glance(run.events_file)
             percent = int(100 * view.fraction) if view.total else None
             left = f"{duration(view.left.seconds)} left" if view.left is not None else ""
             live = Activity(run.name, run.path.name, state, percent, left)
+    lanes = tuple(sorted((waiting_ahead | ahead).items()))
     if live is not None:
-        return Activity(live.name, live.folder, live.state, live.percent, live.left, len(queued))
-    return queued[0] if queued else Activity()
+        return replace(live, waiting=len(queued), ahead=lanes)
+    return replace(queued[0], ahead=lanes) if queued else Activity()

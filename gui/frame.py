@@ -25,6 +25,6 @@ class Frame:
     look: gr.Button
     """Hidden: a click on it has the form looked through. It stands outside the tabs, which are not always there."""
     ahead: gr.State
-    """Name of the run that a new one would wait for, empty where nothing runs."""
+    """Of each lane in use its number and the run that a new one would wait for: `Activity.ahead`."""
     tried: gr.State
     """Path of the checkpoint that the Try it page is to choose when it comes into view; empty once it has."""

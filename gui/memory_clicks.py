@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from gui.activity import ahead_of
 from gui.bench import Bench
 from gui.frame import Frame
 from gui.memory_card import fitting, memory_card
@@ -26,7 +27,8 @@ def wire_memory(studio: Studio, frame: Frame, card: gr.HTML, bench: Bench) -> No
 
     def draw(data: Mapping[Component, Any]) -> dict[Component, Any]:
         standing = bench.standing
-        html = memory_card(review(form.values(data), studio.home), standing, data[frame.ahead])
+        found = review(form.values(data), studio.home)
+        html = memory_card(found, standing, ahead_of(found.looked_at, data[frame.ahead]))
         news = {card: html, shown: html} if html != data[shown] else {}
         return news | {beat: gr.Timer(active=standing.running)}
 
@@ -36,11 +38,12 @@ def wire_memory(studio: Studio, frame: Frame, card: gr.HTML, bench: Bench) -> No
             return form.put(fitting(bench.standing)) | {frame.asked: data[frame.asked] + 1}
         if act == "cancel":
             bench.cancel()
-        elif act == "measure" and not data[frame.ahead]:
+        elif act == "measure":
             found = review(form.values(data), studio.home, fresh=True)
             if found.job is None:
                 return {frame.asked: data[frame.asked] + 1}
-            bench.start(found.job)
+            if not ahead_of(found.looked_at, data[frame.ahead]):
+                bench.start(found.job)
         return draw(data)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

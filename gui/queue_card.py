@@ -12,6 +12,7 @@ from gui.figures import ago, duration
 from gui.marks import mark
 from gui.monitor import glance
 from trainer.runs.folder import RunFolder
+from trainer.runs.lane import lane_of
 from trainer.runs.order import held_by, read_order
 from trainer.runs.queue import live_runs, queued_runs
 
@@ -21,19 +22,28 @@ def queue_card(home: Path) -> str:
     waiting = queued_runs(home)
     if not waiting:
         return ""
-    rows = "".join(_row(home, waiting, place) for place in range(len(waiting)))
+    lanes = {lane: [run for run in waiting if lane_of(run) == lane] for lane in sorted({*map(lane_of, waiting)})}
+    several = {*lanes, *map(lane_of, live_runs(home))} != {*lanes} or len(lanes) > 1
+    lists = "".join(_lane(home, lane, runs, named=several) for lane, runs in lanes.items())
     checked = "checked" if read_order(home).goes_on else ""
     return (
         '<section class="at-card at-inner-card at-queue" aria-label="Queue"><div class="at-card-title"><h2>Queue</h2>'
         f'<label class="at-check"><input type="checkbox" data-act="goes_on" {checked}>Go on after a crash</label></div>'
-        f'{_held(home)}<ol class="at-waiting">{rows}</ol>'
+        f"{lists}"
         '<p class="at-small">Each waiting run keeps the settings it had when you added it.</p></section>'
     )
 
 
-def _held(home: Path) -> str:
-    """That a crash holds the queue, and the way on."""
-    crashed = held_by(home)
+def _lane(home: Path, lane: str, waiting: Sequence[RunFolder], *, named: bool) -> str:
+    """What waits for one card, under its number where there are several."""
+    title = f"<h3>Card {escape(lane)}</h3>" if named else ""
+    rows = "".join(_row(home, waiting, place) for place in range(len(waiting)))
+    return f'{title}{_held(home, lane)}<ol class="at-waiting">{rows}</ol>'
+
+
+def _held(home: Path, lane: str) -> str:
+    """That a crash holds the lane, and the way on."""
+    crashed = held_by(home, lane)
     if crashed is None:
         return ""
     name = escape(crashed.name)
@@ -68,6 +78,7 @@ def _row(home: Path, waiting: Sequence[RunFolder], place: int) -> str:
 def _when(home: Path, run: RunFolder, *, first: bool) -> str:
     """When it was asked for; of the first also when it starts, where that is known."""
     asked = f"asked for {ago(run.created)}"
-    live = live_runs(home) if first and held_by(home) is None else []
+    lane = lane_of(run)
+    live = live_runs(home, lane) if first and held_by(home, lane) is None else []
     left = glance(live[0].events_file).left if live else None
     return f"{asked}, starts in about {duration(left.seconds)}" if left else asked

@@ -22,6 +22,7 @@ from trainer.dataset.room import Places, Sizes, room_problems
 from trainer.model.inspect import ModelFacts, check_model
 from trainer.model.saved_size import saved_bytes, state_bytes
 from trainer.model.tokenizer import load_tokenizer
+from trainer.runs.card import check_card
 
 _REMEMBERED = 16
 _DATA_SECTIONS = ("data", "images", "captions", "length", "loss", "networks", "saves", "samples", "validation")
@@ -80,6 +81,7 @@ def review(values: Mapping[str, Any], base: Path, *, fresh: bool = False) -> Rev
     values = absolute_paths(values, base)
     config, problems = check_values(values)
     looked_at = config if config is not None else _readable(values, problems)
+    problems = [*problems, *check_card(looked_at)]
     facts: ModelFacts | None = None
     report: Report | None = None
     if looked_at.model.pretrained_model_name_or_path is not None and not looked_at.images.debug_dataset:

@@ -19,6 +19,7 @@ from trainer.contract.job import Job, read_job
 from trainer.runs.crash import diagnose
 from trainer.runs.folder import RunFolder, new_run
 from trainer.runs.following import job_after
+from trainer.runs.lane import lane_of
 from trainer.runs.order import read_order, set_goes_on
 from trainer.runs.queue import live_runs, move
 from trainer.runs.runner import continue_run, end_run, go_on_with_queue, start_run, stop_run
@@ -67,7 +68,7 @@ def do(studio: Studio, shown: RunOnPage, kind: str, place: str = "") -> RunFolde
 
 def _measure_ways(studio: Studio, run: RunFolder) -> None:
     """Measure each way to mend a crash. Raises OSError, RuntimeError."""
-    busy = live_runs(studio.runs)
+    busy = live_runs(studio.runs, lane_of(run))
     if busy:
         raise RuntimeError(f"{busy[0].name} is running. Measure when it is done.")
     job = read_job(run.job_file)

@@ -10,6 +10,7 @@ from gui.monitor import RunView
 from gui.pace import FIRST
 from gui.run_on_page import RunOnPage, taken
 from trainer.runs.card import look_at_card
+from trainer.runs.lane import card_of
 
 
 def figures(shown: RunOnPage) -> str:
@@ -75,7 +76,7 @@ def _memory(shown: RunOnPage) -> tuple[str, str]:
     if view.vram_gib is None:
         card = _figure("Card memory", "none used", "", f"runs on {device}" if device else "")
     else:
-        now = _card_now() if shown.is_live else _most(view.finished and view.finished.vram_peak_gib)
+        now = _card_now(shown) if shown.is_live else _most(view.finished and view.finished.vram_peak_gib)
         remark = ", ".join(filter(None, (device, now)))
         card = _meter("Card memory", view.vram_gib, started.vram_total_gib if started else None, remark)
     if view.ram_gib is None:
@@ -84,9 +85,9 @@ def _memory(shown: RunOnPage) -> tuple[str, str]:
     return card, _meter("Computer memory", view.ram_gib, started.ram_total_gib if started else None, most)
 
 
-def _card_now() -> str:
-    """How busy and how warm the card is."""
-    card = look_at_card()
+def _card_now(shown: RunOnPage) -> str:
+    """How busy and how warm the run's card is."""
+    card = look_at_card(card_of(shown.run))
     if card is None:
         return ""
     busy = f"{card.load} % busy" if card.load is not None else ""

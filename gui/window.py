@@ -46,7 +46,7 @@ def build(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as window:
         # The first of all parts: Gradio looks for it from the top, several times in each event.
         nowhere = gr.HTML("", elem_classes=["at-nothing"], apply_default_css=False)
-        revision, asked, shown_run, ahead, tried = gr.State(0), gr.State(0), *(gr.State("") for _ in range(3))
+        revision, asked, shown_run, ahead, tried = gr.State(0), gr.State(0), gr.State(""), gr.State(()), gr.State("")
         gr.HTML(f'<div class="at-brand">{LOGO}<span>{TITLE}</span></div>', elem_classes=["at-bar"])
         bar = gr.HTML(
             value=_drawn(Activity()),
@@ -92,11 +92,11 @@ def _wire_bar(studio: Studio, frame: Frame, bar: gr.HTML) -> None:
         now = activity_of(studio.runs), is_made(studio.home)
         return ({**_drawn(now[0]), "demo": now[1]}, now) if now != last else gr.skip()
 
-    def follow(now: tuple[Activity, bool] | None, ahead: str, there: bool, asked: int) -> Any:
-        name, made = (now[0].name, now[1]) if now is not None else (ahead, there)
-        if (name, made) == (ahead, there):
+    def follow(now: tuple[Activity, bool] | None, ahead: tuple, there: bool, asked: int) -> Any:
+        lanes, made = (now[0].ahead, now[1]) if now is not None else (ahead, there)
+        if (lanes, made) == (ahead, there):
             return gr.skip()
-        return name, made, asked + (made != there)
+        return lanes, made, asked + (made != there)
 
     def show(event: gr.EventData) -> tuple[Any, str]:
         return gr.Tabs(selected="runs"), str(event._data["run"])

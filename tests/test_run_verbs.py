@@ -18,7 +18,7 @@ from trainer.runs.status import status_of
 def held(home: Path) -> Path:
     """The home of a studio whose queue stands still since a run crashed."""
     (home / "runs").mkdir()
-    hold(home / "runs", RunFolder(home / "runs" / "harbour"))
+    hold(RunFolder(home / "runs" / "harbour"))
     return home
 
 

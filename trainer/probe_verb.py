@@ -21,6 +21,7 @@ from trainer.contract.job import Job
 from trainer.contract.problems import Problem, errors_of
 from trainer.runs.folder import RunFolder
 from trainer.runs.ladder import Rung, cheapest, climb
+from trainer.runs.lane import lane_for
 from trainer.runs.measure import Measured, NotMeasured, measure
 from trainer.runs.queue import live_runs
 from trainer.runs.ways import Way
@@ -46,7 +47,7 @@ def probe(argv: Sequence[str]) -> int:
     within = _within(line)
     problems = [*(job if isinstance(job, list) else []), *(within if isinstance(within, list) else [])]
     if isinstance(job, Job):
-        problems += _unmeasurable(job) or errors_of(look_at(job.config)[1]) or _busy(home)
+        problems += _unmeasurable(job) or errors_of(look_at(job.config)[1]) or _busy(home, job)
     if isinstance(job, list) or isinstance(within, list) or problems:
         return refuse(problems, line)
     # To be asked to end is an interrupt: its processes are ended and the folder goes.
@@ -154,11 +155,11 @@ def _unmeasurable(job: Job) -> list[Problem]:
     return [Problem("value.probe", "A job that only shows its batches trains nothing that could be measured.")]
 
 
-def _busy(home: Path) -> list[Problem]:
-    """Beside a run that trains both would be slower, and each could make the other run out of memory."""
+def _busy(home: Path, job: Job) -> list[Problem]:
+    """Beside a run on the same card both would be slower, and each could make the other run out of memory."""
     return [
         Problem("probe.busy", f"{run.path.name} is running. Measure when it is done, or pause it first.")
-        for run in live_runs(home / "runs")[:1]
+        for run in live_runs(home / "runs", lane_for(job.config.hardware.gpu_ids))[:1]
     ]
 
 

@@ -17,6 +17,7 @@ from trainer.contract.problems import Problem, errors_of
 from trainer.runs.crash import diagnose
 from trainer.runs.folder import RunFolder, list_runs, new_run
 from trainer.runs.following import begins_anew, job_after, state_of
+from trainer.runs.lane import lane_for, lane_of
 from trainer.runs.order import held_by
 from trainer.runs.queue import move, queued_runs
 from trainer.runs.runner import continue_run, go_on_with_queue, start_run, stop_run
@@ -71,11 +72,17 @@ def _print_queue(home: Path, line: Line) -> None:
     if line.own.get("json"):
         print_json([_standing(run) for run in waiting])
         return
-    crashed = held_by(home)
-    if crashed is not None:
-        print(f"The queue stands still since {crashed.name} crashed. `python -m trainer queue go_on` lets it go on.")
-    for place, run in enumerate(waiting, 1):
-        print(f"{place:>3}  {run.path.name}")
+    lanes = sorted({*map(lane_of, waiting), lane_for(None)})
+    for lane in lanes:
+        if any(lane_of(run) != lane for run in waiting):
+            print(f"Card {lane}:")
+        crashed = held_by(home, lane)
+        if crashed is not None:
+            print(
+                f"The queue stands still since {crashed.name} crashed. `python -m trainer queue go_on` lets it go on."
+            )
+        for place, run in enumerate((run for run in waiting if lane_of(run) == lane), 1):
+            print(f"{place:>3}  {run.path.name}")
     if not waiting:
         print("Nothing waits.")
 

@@ -24,6 +24,7 @@ from trainer.dataset.face_finder import find_faces, folders_of, load_finder
 from trainer.demo.place import demo_folder, is_made, mark_made
 from trainer.model.inspect import ModelFacts, check_model
 from trainer.model.tokenizer import load_tokenizer
+from trainer.runs.card import check_card
 from trainer.runs.ending import record_exit
 from trainer.runs.folder import RunFolder, new_run
 from trainer.runs.runner import start_run, stop_run
@@ -59,6 +60,9 @@ def train(argv: Sequence[str]) -> int:
     # Threads that wait asleep: with the default, beside one other busy program, a step of the demo took 4 times as long
     # on two cores (77 s against 18 s for 40 steps). Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if job.config.hardware.gpu_ids is not None:
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(job.config.hardware.gpu_ids)
     from trainer.training.run import Refused, train_job  # noqa: PLC0415 - torch is read only once all else is right
 
     code, result, cause = 1, None, ""
@@ -204,10 +208,11 @@ def look_at(
     config: TrainingConfig, deep: bool = False
 ) -> tuple[tuple[ModelFacts | None, Report | None], list[Problem]]:
     """Gate three: model and data, each as far as it is given."""
-    problems: list[Problem] = []
+    problems: list[Problem] = check_card(config)
     facts, report = None, None
     if config.model.pretrained_model_name_or_path is not None and not config.images.debug_dataset:
-        facts, problems = check_model(config.model)
+        facts, found = check_model(config.model)
+        problems += found
     if config.data.train_data_dir is not None:
         family = facts.family if facts else ("v2" if config.model.v2 else "v1")
         report = check_dataset(config, count_tokens=load_tokenizer(family).count, deep=deep)

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from gui.activity import ahead_of
 from gui.bench import Bench, bench_of
 from gui.drawn import Look, drawing
 from gui.form import Form, mend_of
@@ -166,7 +167,8 @@ def _wire(studio: Studio, frame: Frame, page: TrainPage) -> None:
         values = form.values(data)
         found = review(values, studio.home)
         view = data[page.view] or "basic"
-        return Look(found, values, data[page.words] or "", view, data[frame.ahead], data[card.choice])
+        ahead = ahead_of(found.looked_at, data[frame.ahead])
+        return Look(found, values, data[page.words] or "", view, ahead, data[card.choice])
 
     def look(data: dict[Component, Any]) -> dict[Component, Any]:
         seen, before = read(data), data[page.drawn]

@@ -54,10 +54,10 @@ def test_the_head_of_a_running_run_says_the_figures(run: RunFolder) -> None:
 
 def test_a_live_run_says_how_the_card_is(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Load and temperature stand beside the card's name while the run lives, as far as the driver tells them."""
-    monkeypatch.setattr("gui.run_figures.look_at_card", lambda: Card(97, 71))
+    monkeypatch.setattr("gui.run_figures.look_at_card", lambda number: Card(97, 71))
     assert "97 % busy, 71 °C" in text(head(page_of(run), asking=False))
     assert "busy" not in text(head(page_of(run, "finished"), asking=False))
-    monkeypatch.setattr("gui.run_figures.look_at_card", lambda: Card(None, 64))
+    monkeypatch.setattr("gui.run_figures.look_at_card", lambda number: Card(None, 64))
     said = text(head(page_of(run), asking=False))
     assert ", 64 °C" in said and "busy" not in said
 

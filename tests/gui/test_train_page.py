@@ -195,7 +195,7 @@ def test_a_double_click_on_start_makes_one_run(training: "Page", studio_home: Pa
 
 def test_several_values_are_as_many_runs(training: "Page", runs: Path) -> None:
     """Two learning rates by two seeds: the button counts four runs, and four wait, each with its own values."""
-    hold(runs, RunFolder(runs / "one that crashed"))
+    hold(RunFolder(runs / "one that crashed"))
     assert "differ" not in training.locator(".at-differs").first.inner_text()
     card = training.locator(".at-sweep-form")
     for label, option, values in (

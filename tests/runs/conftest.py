@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     home.mkdir()
     yield home
     # The runner first: it would start the next one. Some tests write this very process into those files.
-    files = [home / "runner.json"]
+    files = [*home.glob("runner*.json")]
     for run in list_runs(home):
         files += [run.process_file, run.launch_file]
     identities = [read_identity(file) for file in files]

@@ -58,6 +58,13 @@ def test_the_card_that_trains_is_looked_at(
     assert driver == looked
 
 
+def test_a_run_s_own_card_is_looked_at(driver: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its number, whatever the environment leaves; one that is not there tells nothing."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert look_at_card(2) == Card(97, 71) and driver == [2]
+    assert look_at_card(9) is None
+
+
 def test_many_pages_are_one_look(driver: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a second the driver is asked once."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

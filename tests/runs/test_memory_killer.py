@@ -33,7 +33,7 @@ def test_a_kill_while_the_counter_rises(
     counts = iter([3, after])
     monkeypatch.setattr(runner, "killed_so_far", lambda: next(counts))
     run = ask("harbour", 5000)
-    work = threading.Thread(target=runner.work_through, args=(home, FAKE_TRAINER))
+    work = threading.Thread(target=runner.work_through, args=(home, "0", FAKE_TRAINER))
     work.start()
     wait_for(lambda: last_words(run.events_file).step)
     identity = read_identity(run.process_file)

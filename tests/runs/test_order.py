@@ -74,13 +74,13 @@ def test_queue_stands_still_after_a_crash_where_it_is_told_to(name: str, home: P
     set_goes_on(home, False)
     start_run(crash, FAKE_TRAINER)
     wait_for(lambda: status_of(crash).is_over)
-    wait_for(lambda: not runner_lives(home))
-    assert held_by(home) == crash
+    wait_for(lambda: not runner_lives(home, "0"))
+    assert held_by(home, "0") == crash
     status = status_of(following)
     assert (status.state, status.detail) == ("queued", f"Waits: the queue stands still since {crash.name} crashed.")
     assert not tend(home, FAKE_TRAINER)
     start_run(ask("later"), FAKE_TRAINER)
-    assert not runner_lives(home) and status_of(following).state == "queued"
+    assert not runner_lives(home, "0") and status_of(following).state == "queued"
     go_on_with_queue(home, FAKE_TRAINER)
     wait_for(lambda: status_of(following).state == "finished")
-    assert held_by(home) is None
+    assert held_by(home, "0") is None

@@ -30,7 +30,7 @@ def test_paused_run_lets_others_have_the_card_and_goes_on(home: Path, ask: Ask) 
     paused_at = last_words(run.events_file).step
     assert (status.state, status.detail) == ("paused", f"Paused at step {paused_at}.")
     assert not status.is_over and not run.exit_file.exists()
-    wait_for(lambda: not runner_lives(home))
+    wait_for(lambda: not runner_lives(home, "0"))
     assert not tend(home, FAKE_TRAINER)  # it waits for a person, not for a runner
 
     waiting = ask("later", 60)

@@ -78,7 +78,7 @@ def test_queue_goes_on_after_a_crash_and_an_unreadable_job(home: Path, ask: Ask)
     assert spans == sorted(spans)
     assert events_of(last, Started)[0].time >= read_ending(crash.exit_file).ended
     assert 'für "Jörg"\'s Katze/2' in first.log_file.read_text(encoding="utf-8")
-    wait_for(lambda: not runner_lives(home))
+    wait_for(lambda: not runner_lives(home, "0"))
     assert "starts" in (home / "runner.log").read_text(encoding="utf-8")
 
 
@@ -153,7 +153,7 @@ def test_lost_run_and_the_queue_goes_on(home: Path, ask: Ask) -> None:
     assert not tend(home, FAKE_TRAINER)
     wait_for(lambda: is_over(following))
     assert (status_of(run).state, status_of(following).state) == ("lost", "finished")
-    wait_for(lambda: not runner_lives(home))
+    wait_for(lambda: not runner_lives(home, "0"))
     assert not tend(home, FAKE_TRAINER)
 
 
@@ -253,7 +253,7 @@ def test_no_run_is_forgotten_when_the_runner_is_about_to_end(home: Path) -> None
     for thread in askers:
         thread.join()
     wait_for(lambda: len(asked) == len(list_runs(home)) == 48 and all(run.exit_file.exists() for run in asked))
-    wait_for(lambda: not runner_lives(home))
+    wait_for(lambda: not runner_lives(home, "0"))
     assert "Traceback" not in (home / "runner.log").read_text(encoding="utf-8")
 
 

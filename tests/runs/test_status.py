@@ -77,9 +77,9 @@ def test_waiting_run_is_queued_only_while_a_runner_lives(home: Path, ask: Ask) -
     old = RunFolder(home / "20240101-000000-old")
     run.path.rename(old.path)
     assert status_of(old).state == "lost"
-    announce_runner(home, None)
+    announce_runner(home, "0", None)
     assert status_of(old).state == "queued"
-    dismiss_runner(home)
+    dismiss_runner(home, "0")
     assert status_of(old).state == "lost"
 
 
@@ -111,7 +111,7 @@ def test_no_flicker_between_end_and_exit_file(home: Path, ask: Ask) -> None:
     run, other = ask("cat"), ask("dog")
     for one in (run, other):
         write_as(one.launch_file, Identity(1, 0.0, "another start"))
-    announce_runner(home, run)
+    announce_runner(home, "0", run)
     assert [status_of(run).state, status_of(other).state] == ["running", "lost"]
 
 
@@ -139,7 +139,7 @@ def test_exit_file_comes_first(
 
 def test_hundred_runs_cost_a_blink(home: Path, ask: Ask, sleeper: subprocess.Popen[bytes]) -> None:
     """100 runs, of which 10 live, 10 are lost with long events and 10 wait, take under 50 ms a look."""
-    announce_runner(home, None)
+    announce_runner(home, "0", None)
     for number in range(100):
         run = ask(f"run {number}")
         if number < 10:

@@ -32,6 +32,15 @@ def test_fp16_needs_a_gpu() -> None:
     assert [dict(mend.values) for mend in problem.mends] == [{"mixed_precision": "no"}, {"mixed_precision": "bf16"}]
 
 
+def test_a_card_that_is_asked_for_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the processor would train, slowly and unasked: that is refused. With it there is nothing to say."""
+    (problem,) = found(gpu_ids=1)
+    assert (problem.severity, problem.fields) == ("error", ("gpu_ids",))
+    assert problem.message.startswith("PyTorch cannot use card 1") and problem.mends[0].values == {"gpu_ids": None}
+    monkeypatch.setattr("trainer.training.hardware.default_device", lambda: torch.device("cuda", 0))
+    assert found(gpu_ids=1) == []
+
+
 def test_bf16_needs_a_card_that_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card without bf16 units is named, with fp16 as the way out."""
     monkeypatch.setattr("trainer.training.hardware.default_device", lambda: torch.device("cuda", 0))

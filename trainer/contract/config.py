@@ -327,6 +327,9 @@ class HardwareSection(Section):
     sdpa: Annotated[bool, Shown("PyTorch's own attention")] = True
     """The fast attention of PyTorch, used where neither xformers nor slices are chosen; off: the plain formula."""
 
+    gpu_ids: Annotated[int | None, Field(ge=0, le=63), Shown("Card")] = None
+    """Number of the card to train on, as nvidia-smi counts; not given: the first. Runs on other cards do not wait."""
+
     max_data_loader_n_workers: Annotated[int | None, Field(ge=0, le=64), Shown("Loading processes")] = None
     """Processes that read images; not given: none with cached latents, else up to 4. Batches stay the same."""
 

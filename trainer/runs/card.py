@@ -1,4 +1,4 @@
-"""How busy and how warm the card is, asked of the driver without torch; None where there is no NVIDIA card."""
+"""The NVIDIA cards of this machine, asked of the driver without torch: which are there, how busy, how warm."""
 
 import os
 import time
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import pynvml
+
+from trainer.contract.config import TrainingConfig
+from trainer.contract.problems import Mend, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,18 +19,42 @@ class Card:
     celsius: int | None
 
 
-def look_at_card() -> Card | None:
-    """The first card that CUDA_VISIBLE_DEVICES leaves; looked at once a second, however many pages ask."""
-    return _look(int(time.monotonic()))
+def look_at_card(number: int | None = None) -> Card | None:
+    """A card by its number, or the first that CUDA_VISIBLE_DEVICES leaves; None where there is no such card.
+
+    Looked at once a second, however many pages ask.
+    """
+    return _look(number, int(time.monotonic()))
 
 
-@lru_cache(maxsize=1)
-def _look(second: int) -> Card | None:
+def check_card(config: TrainingConfig) -> list[Problem]:
+    """A card that a job names must be there."""
+    number = config.hardware.gpu_ids
+    if number is None:
+        return []
+    try:
+        _wake()
+        count = int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        count = 0
+    return [no_such_card(number, count)] if number >= count else []
+
+
+def no_such_card(number: int, count: int) -> Problem:
+    """There are only `count` cards."""
+    there = f"the cards here are 0 to {count - 1}" if count > 1 else "the only card here is 0"
+    message = f"There is no card {number}: {there if count else 'no NVIDIA card was found'}. Leave it empty."
+    return Problem("machine.no_such_card", message, ("gpu_ids",), mends=(Mend("Leave it empty", {"gpu_ids": None}),))
+
+
+@lru_cache(maxsize=8)
+def _look(number: int | None, second: int) -> Card | None:
     """`second` only tells the cache when a look is old."""
     del second
     try:
         _wake()
-        handle = _handle(os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "-1")
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "-1"
+        handle = _handle(first if number is None else str(number))
     except (pynvml.NVMLError, ValueError):
         return None
     return Card(_load(handle), _celsius(handle))

@@ -36,6 +36,7 @@ def launch_command(run: RunFolder, job: Job, trainer: Sequence[str] = TRAINER) -
         *("--mixed_precision", job.config.hardware.mixed_precision, "--dynamo_backend", "no"),
         *("--num_cpu_threads_per_process", str(threads())),
         *(() if has_nvidia() else ("--cpu",)),
+        *(("--gpu_ids", str(job.config.hardware.gpu_ids)) if job.config.hardware.gpu_ids is not None else ()),
         *trainer,
         *("--job", str(run.job_file), "--run_dir", str(run.path)),
         *(("--resume", str(run.path)) if is_paused(run) else ()),
@@ -84,6 +85,9 @@ def end_like(code: int) -> None:
 
 def main() -> None:
     """accelerate's own launcher, as `python -m accelerate.commands.launch` would run it."""
+    if "--gpu_ids" in sys.argv:
+        # Else CUDA counts the fastest card first, and nvidia-smi by the slots.
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     try:
         runpy.run_module("accelerate.commands.launch", run_name="__main__", alter_sys=True)
     except subprocess.CalledProcessError as failure:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trainer.contract.records import read_record, write_record
 from trainer.runs.folder import RunFolder
+from trainer.runs.lane import lane_file, lane_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +47,19 @@ def sort_waiting(home: Path, runs: Sequence[RunFolder]) -> list[RunFolder]:
     return sorted(runs, key=lambda run: first.get(run.path.name, len(first)))
 
 
-def hold(home: Path, crashed: RunFolder) -> None:
-    """Stop the queue after a run that crashed: what waits goes on waiting until `release`. Raises OSError."""
-    write_record(_hold_file(home), {"run": crashed.path.name})
+def hold(crashed: RunFolder) -> None:
+    """Stop the lane of a run that crashed: what waits in it goes on waiting until `release`. Raises OSError."""
+    write_record(_hold_file(crashed.path.parent, lane_of(crashed)), {"run": crashed.path.name})
 
 
-def release(home: Path) -> None:
-    """Let the queue go on. Raises OSError."""
-    write_record(_hold_file(home), {"run": None})
+def release(home: Path, lane: str) -> None:
+    """Let a lane go on. Raises OSError."""
+    write_record(_hold_file(home, lane), {"run": None})
 
 
-def held_by(home: Path) -> RunFolder | None:
-    """The run whose crash holds the queue, or None where nothing does."""
-    name = (read_record(_hold_file(home)) or {}).get("run")
+def held_by(home: Path, lane: str) -> RunFolder | None:
+    """The run whose crash holds a lane, or None where nothing does."""
+    name = (read_record(_hold_file(home, lane)) or {}).get("run")
     return RunFolder(home / name) if isinstance(name, str) and name else None
 
 
@@ -66,5 +67,5 @@ def _order_file(home: Path) -> Path:
     return home / "queue.json"
 
 
-def _hold_file(home: Path) -> Path:
-    return home / "held.json"
+def _hold_file(home: Path, lane: str) -> Path:
+    return lane_file(home, "held.json", lane)

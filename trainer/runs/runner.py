@@ -1,13 +1,14 @@
-"""The detached process that takes queued runs one after another: `python -m trainer.runs.runner HOME`.
+"""The detached process that takes the queued runs of one lane in turn: `python -m trainer.runs.runner HOME LANE`.
 
 Comes in: HOME, the folder of all runs. Goes out: launch.json, log.txt and exit.json of each. It starts when a run is
-asked for, waits first for runs whose own runner died, and ends when nothing is queued. Here too is what a page or a
-terminal does to a run: start, stop, end.
+asked for, waits first for runs whose own runner died, and ends when nothing of its lane is queued. Here too is what a
+page or a terminal does to a run: start, stop, end.
 """
 
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -18,6 +19,7 @@ from trainer.contract.identity import Identity, is_alive, read_identity, write_i
 from trainer.contract.job import Job, read_job
 from trainer.runs.ending import Ending, judge, record_ending, record_exit
 from trainer.runs.folder import RunFolder
+from trainer.runs.lane import lane_file, lane_of
 from trainer.runs.launch import TRAINER, launch_command
 from trainer.runs.lock import take_lock
 from trainer.runs.memory_killer import killed_so_far
@@ -30,6 +32,7 @@ from trainer.runs.queue import (
     is_attended,
     is_live,
     is_queued,
+    lanes,
     live_runs,
     queued_runs,
     runner_lives,
@@ -44,29 +47,31 @@ _CANCELLED = "taken out of the queue before it began"
 
 
 def start_run(run: RunFolder, trainer: Sequence[str] = TRAINER) -> None:
-    """Make sure that a runner lives for the queue in which this run waits. `trainer`: what accelerate is to start.
+    """Make sure that a runner lives for the lane in which this run waits. `trainer`: what accelerate is to start.
 
-    Returns when one is up, or at once where a crash holds the queue. Raises RuntimeError where none comes up.
+    Returns when one is up, or at once where a crash holds the lane. Raises RuntimeError where none comes up.
     """
-    if held_by(run.path.parent) is not None:
+    home, lane = run.path.parent, lane_of(run)
+    if held_by(home, lane) is not None:
         return
-    _start_runner(run.path.parent, trainer, until=lambda: not is_queued(run))
+    _start_runner(home, lane, trainer, until=lambda: not is_queued(run))
 
 
 def tend(home: Path, trainer: Sequence[str] = TRAINER) -> bool:
-    """Start a runner where something needs one and none lives: after a reboot, or when a runner was killed.
+    """Start a runner for each lane that needs one and has none: after a reboot, or when a runner was killed.
 
     Says whether one was started. Cheap: a page may call it each time it lists the runs.
     """
-    if runner_lives(home) or not _needs_runner(home):
-        return False
-    _start_runner(home, trainer, until=lambda: not _needs_runner(home))
-    return True
+    needy = [lane for lane in lanes(home) if not runner_lives(home, lane) and _needs_runner(home, lane)]
+    for lane in needy:
+        _start_runner(home, lane, trainer, until=partial(_needs_no_runner, home, lane))
+    return bool(needy)
 
 
 def go_on_with_queue(home: Path, trainer: Sequence[str] = TRAINER) -> None:
-    """Let a queue that a crash holds go on. Raises OSError, and RuntimeError where no runner comes up."""
-    release(home)
+    """Let every lane that a crash holds go on. Raises OSError, and RuntimeError where no runner comes up."""
+    for lane in lanes(home):
+        release(home, lane)
     tend(home, trainer)
 
 
@@ -106,27 +111,27 @@ def end_run(run: RunFolder) -> None:
         record_ending(run, judge(run, None, demanded=True))
 
 
-def work_through(home: Path, trainer: Sequence[str] = TRAINER) -> None:
-    """Be the runner of HOME until nothing waits; return at once where another process is it."""
+def work_through(home: Path, lane: str, trainer: Sequence[str] = TRAINER) -> None:
+    """Be the runner of a lane of HOME until nothing waits in it; return at once where another process is it."""
     tried: set[Path] = set()
     while True:
-        lock = take_lock(home / "runner.lock")
+        lock = take_lock(lane_file(home, "runner.lock", lane))
         if lock is None:
             _say("another runner is at work here")
             return
         with lock:
-            announce_runner(home, None)
-            _empty_queue(home, trainer, tried)
-            dismiss_runner(home)
+            announce_runner(home, lane, None)
+            _empty_queue(home, lane, trainer, tried)
+            dismiss_runner(home, lane)
         # Who asked for a run just before the dismissal saw a living runner and started none: look once more.
-        if not _next_run(home, tried):
+        if not _next_run(home, lane, tried):
             return
 
 
-def _empty_queue(home: Path, trainer: Sequence[str], tried: set[Path]) -> None:
+def _empty_queue(home: Path, lane: str, trainer: Sequence[str], tried: set[Path]) -> None:
     while True:
-        alive = live_runs(home)
-        waiting = _next_run(home, tried)
+        alive = live_runs(home, lane)
+        waiting = _next_run(home, lane, tried)
         if alive:
             _adopt(alive[0])
         elif waiting is not None:
@@ -140,14 +145,14 @@ def _empty_queue(home: Path, trainer: Sequence[str], tried: set[Path]) -> None:
             return
 
 
-def _next_run(home: Path, tried: set[Path]) -> RunFolder | None:
-    if held_by(home) is not None:
+def _next_run(home: Path, lane: str, tried: set[Path]) -> RunFolder | None:
+    if held_by(home, lane) is not None:
         return None
-    return next((run for run in queued_runs(home) if run.path not in tried), None)
+    return next((run for run in queued_runs(home, lane) if run.path not in tried), None)
 
 
 def _train(run: RunFolder, trainer: Sequence[str]) -> None:
-    announce_runner(run.path.parent, run)
+    announce_runner(run.path.parent, lane_of(run), run)
     if not claim(run):
         return
     job = read_job(run.job_file)
@@ -185,7 +190,7 @@ def _trainer_of(run: RunFolder) -> Identity | None:
 
 def _adopt(run: RunFolder) -> None:
     """Wait for a run that another runner, or a terminal, started, and write its exit.json where nobody else does."""
-    announce_runner(run.path.parent, run)
+    announce_runner(run.path.parent, lane_of(run), run)
     _say(f"{run.path.name}: is under way, waits for it")
     while is_live(run) and not run.exit_file.exists():
         time.sleep(_PAUSE_S)
@@ -209,28 +214,32 @@ def _end(run: RunFolder, ending: Ending) -> None:
         return
     crashed = ending.result not in ("completed", "stopped")
     if crashed and not read_order(run.path.parent).goes_on:
-        hold(run.path.parent, run)
+        hold(run)
     record_ending(run, ending)
     _say(f"{run.path.name}: {'crashed' if crashed else ending.result} {ending.cause}".rstrip())
 
 
-def _start_runner(home: Path, trainer: Sequence[str], until: Callable[[], bool]) -> None:
-    if runner_lives(home):
+def _start_runner(home: Path, lane: str, trainer: Sequence[str], until: Callable[[], bool]) -> None:
+    if runner_lives(home, lane):
         return
     log = home / "runner.log"
-    process = start_detached([sys.executable, "-m", "trainer.runs.runner", str(home.resolve()), *trainer], log)
+    process = start_detached([sys.executable, "-m", "trainer.runs.runner", str(home.resolve()), lane, *trainer], log)
     # Collects the runner when it ends: in a studio that runs for days they would stay behind as zombies.
     Thread(target=process.wait, daemon=True).start()
     deadline = time.monotonic() + _START_S
-    while not (runner_lives(home) or until()):
+    while not (runner_lives(home, lane) or until()):
         if process.poll() or time.monotonic() > deadline:
             raise RuntimeError(f"The runner that starts the training did not come up. {log} says why.")
         time.sleep(_PAUSE_S / 10)
 
 
-def _needs_runner(home: Path) -> bool:
-    waiting = held_by(home) is None and bool(queued_runs(home))
-    return waiting or any(_is_unattended(run) for run in live_runs(home))
+def _needs_runner(home: Path, lane: str) -> bool:
+    waiting = held_by(home, lane) is None and bool(queued_runs(home, lane))
+    return waiting or any(_is_unattended(run) for run in live_runs(home, lane))
+
+
+def _needs_no_runner(home: Path, lane: str) -> bool:
+    return not _needs_runner(home, lane)
 
 
 def _is_unattended(run: RunFolder) -> bool:
@@ -244,4 +253,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    work_through(Path(sys.argv[1]), tuple(sys.argv[2:]) or TRAINER)
+    work_through(Path(sys.argv[1]), sys.argv[2], tuple(sys.argv[3:]) or TRAINER)

@@ -13,6 +13,7 @@ from typing import Literal
 from trainer.contract.identity import is_of_this_boot, read_identity
 from trainer.runs.ending import Ending, judge, last_words, read_ending
 from trainer.runs.folder import RunFolder
+from trainer.runs.lane import lane_of
 from trainer.runs.order import held_by
 from trainer.runs.queue import is_attended, is_just_claimed, is_live, is_queued, runner_lives
 
@@ -94,10 +95,11 @@ def _over(run: RunFolder, ending: Ending) -> Status:
 
 def _waiting_status(run: RunFolder) -> Status:
     asked = run.created
-    holder = held_by(run.path.parent)
+    home, lane = run.path.parent, lane_of(run)
+    holder = held_by(home, lane)
     if holder is not None:
         return Status("queued", f"Waits: the queue stands still since {holder.name} crashed.", since=asked)
-    if runner_lives(run.path.parent):
+    if runner_lives(home, lane):
         return Status("queued", "Waits for its turn.", since=asked)
     if time.time() - asked < _JUST_ASKED_S:
         return Status("queued", "Starts.", since=asked)

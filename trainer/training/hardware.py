@@ -27,6 +27,7 @@ def check_hardware(config: TrainingConfig) -> list[Problem]:
     """Everything that this machine cannot do of what the config asks, errors and warnings."""
     device = default_device()
     return [
+        *_card_problems(config, device),
         *_precision_problems(config, device),
         *(
             _optimizer_problems(config.rate, device)
@@ -35,6 +36,16 @@ def check_hardware(config: TrainingConfig) -> list[Problem]:
         ),
         *_xformers_problems(config, device),
     ]
+
+
+def _card_problems(config: TrainingConfig, device: torch.device) -> list[Problem]:
+    """A card that is asked for is the only one that this process sees: without it the processor would train."""
+    number = config.hardware.gpu_ids
+    if number is None or device.type == "cuda":
+        return []
+    message = f"PyTorch cannot use card {number} on this machine. Leave it empty to train on what there is."
+    mends = (Mend("Leave it empty", {"gpu_ids": None}),)
+    return [Problem("machine.no_such_card", message, ("gpu_ids",), mends=mends)]
 
 
 def default_device() -> torch.device:
