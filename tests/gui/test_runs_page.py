@@ -1,5 +1,6 @@
 """The Runs page in a real browser."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -114,6 +115,44 @@ def test_three_browsers_show_the_same(running: RunFolder, page: "Page", browser:
     finally:
         for view in others:
             view.context.close()
+
+
+FASTER = """
+const now = Date.now.bind(Date), began = now(), every = window.setInterval;
+Date.now = () => began + 8 * (now() - began);
+window.setInterval = (task, wait, ...more) => every(task, wait / 8, ...more);
+"""
+"""Time runs eight times as fast in the page."""
+
+
+@pytest.mark.slow
+def test_watching_does_not_grow_the_page(running: RunFolder, page: "Page") -> None:
+    """Hundreds of looks at a run that goes on leave heap, nodes and listeners as they were after the first ones."""
+    looks: list[str] = []
+    page.on("request", lambda request: looks.append(request.url) if "/queue/join" in request.url else None)
+    page.add_init_script(FASTER)
+    page.reload()
+    open_runs(page)
+    page.get_by_text("1,240 of 3,200").wait_for()
+    inner = page.context.new_cdp_session(page)
+    inner.send("Performance.enable")
+    steps = itertools.count(1241)
+
+    def watch(more: int) -> dict[str, float]:
+        enough, deadline = len(looks) + more, time.monotonic() + 240
+        while len(looks) < enough:
+            assert time.monotonic() < deadline, f"{enough - len(looks)} looks are missing"
+            step = next(steps)
+            go_on(running, step, step)
+            page.wait_for_timeout(100)
+        inner.send("HeapProfiler.collectGarbage")
+        return {row["name"]: row["value"] for row in inner.send("Performance.getMetrics")["metrics"]}
+
+    early, late = watch(20), watch(80)
+    grown = {name: late[name] - early[name] for name in ("JSHeapUsedSize", "Nodes", "JSEventListeners", "Documents")}
+    # A leak of one row a look would be 80 times 5 nodes and more.
+    assert grown["JSHeapUsedSize"] < 1.5e6 and grown["Nodes"] < 200, grown
+    assert grown["JSEventListeners"] <= 0 and grown["Documents"] <= 0, grown
 
 
 def test_wishes_reach_the_trainer_and_are_told(running: RunFolder, page: "Page") -> None:
