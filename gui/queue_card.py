@@ -22,9 +22,11 @@ def queue_card(home: Path) -> str:
     waiting = queued_runs(home)
     if not waiting:
         return ""
-    lanes = {lane: [run for run in waiting if lane_of(run) == lane] for lane in sorted({*map(lane_of, waiting)})}
-    several = {*lanes, *map(lane_of, live_runs(home))} != {*lanes} or len(lanes) > 1
-    lists = "".join(_lane(home, lane, runs, named=several) for lane, runs in lanes.items())
+    lanes = {lane_of(run) for run in waiting}
+    several = len(lanes.union(map(lane_of, live_runs(home)))) > 1
+    lists = "".join(
+        _lane(home, lane, [run for run in waiting if lane_of(run) == lane], named=several) for lane in sorted(lanes)
+    )
     checked = "checked" if read_order(home).goes_on else ""
     return (
         '<section class="at-card at-inner-card at-queue" aria-label="Queue"><div class="at-card-title"><h2>Queue</h2>'

@@ -37,14 +37,11 @@ def check_card(config: TrainingConfig) -> list[Problem]:
         count = int(pynvml.nvmlDeviceGetCount())
     except pynvml.NVMLError:
         count = 0
-    return [no_such_card(number, count)] if number >= count else []
-
-
-def no_such_card(number: int, count: int) -> Problem:
-    """There are only `count` cards."""
+    if number < count:
+        return []
     there = f"the cards here are 0 to {count - 1}" if count > 1 else "the only card here is 0"
     message = f"There is no card {number}: {there if count else 'no NVIDIA card was found'}. Leave it empty."
-    return Problem("machine.no_such_card", message, ("gpu_ids",), mends=(Mend("Leave it empty", {"gpu_ids": None}),))
+    return [Problem("machine.no_such_card", message, ("gpu_ids",), mends=(Mend("Leave it empty", {"gpu_ids": None}),))]
 
 
 @lru_cache(maxsize=8)
