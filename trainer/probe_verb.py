@@ -4,7 +4,6 @@ Comes in: the words behind the verb. Goes out: an exit code, text on the termina
 on the disk. Where a job does not fit, the gentlest change with which it does is measured and named.
 """
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from trainer.contract.problems import Problem, errors_of
 from trainer.runs.folder import RunFolder
 from trainer.runs.ladder import Rung, cheapest, climb
 from trainer.runs.lane import lane_for
+from trainer.runs.launch import settle_threads
 from trainer.runs.measure import Measured, NotMeasured, measure
 from trainer.runs.queue import live_runs
 from trainer.runs.ways import Way
@@ -82,7 +82,7 @@ def rehearse(argv: Sequence[str]) -> int:
     run = RunFolder(Path(str(line.own["run_dir"])))
     console = Console(run.events_file)
     console.watch()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle_threads()
     from trainer.training.run import train_job  # noqa: PLC0415 - torch, only here
 
     try:

@@ -27,6 +27,7 @@ from trainer.model.tokenizer import load_tokenizer
 from trainer.runs.card import check_card
 from trainer.runs.ending import record_exit
 from trainer.runs.folder import RunFolder, new_run
+from trainer.runs.launch import settle_threads
 from trainer.runs.runner import start_run, stop_run
 from trainer.runs.status import status_of
 
@@ -57,9 +58,7 @@ def train(argv: Sequence[str]) -> int:
     if console:
         console.watch()
 
-    # Threads that wait asleep: with the default, beside one other busy program, a step of the demo took 4 times as long
-    # on two cores (77 s against 18 s for 40 steps). Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle_threads()
     if job.config.hardware.gpu_ids is not None:
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         os.environ["CUDA_VISIBLE_DEVICES"] = str(job.config.hardware.gpu_ids)

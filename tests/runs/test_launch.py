@@ -12,7 +12,7 @@ import pytest
 from tests.runs.conftest import a_job
 from trainer.contract.job import Job
 from trainer.runs.folder import RunFolder
-from trainer.runs.launch import has_nvidia, launch_command, threads
+from trainer.runs.launch import has_nvidia, launch_command, settle_threads, threads
 from trainer.runs.processes import ROOT
 
 RUN = RunFolder(Path("/runs/a run"))
@@ -47,6 +47,19 @@ def test_threads_lie_between_one_and_all_cores(monkeypatch: pytest.MonkeyPatch) 
     """Without OMP_NUM_THREADS it is at least one thread, at most one for each core."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert 1 <= threads() <= (os.cpu_count() or 1)
+
+
+def test_what_a_user_says_of_waiting_threads_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a word of his they are awake for a moment; with one, nothing is laid over it."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    settle_threads()
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("PASSIVE", "1000")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    settle_threads()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE" and "GOMP_SPINCOUNT" not in os.environ
 
 
 @pytest.mark.parametrize(
