@@ -1,6 +1,6 @@
 """How long threads wait awake for one another: seconds for a step, alone on the cores and beside a busy program.
 
-    python -m benchmarks.threads                       about five minutes; nothing else may run
+    python -m benchmarks.threads                       some nine minutes; nothing else may run
 
 GNU's OpenMP, which torch uses on Linux, lets a thread turn round so many times (GOMP_SPINCOUNT) before it sleeps. Every
 measurement is a process of its own that makes steps of the demo's U-Net; all settings in turn, three times over. Writes
@@ -21,11 +21,12 @@ import torch
 from benchmarks.demo_model.networks import make_unet
 from benchmarks.demo_model.words import WIDTH
 from benchmarks.page import ROOT, machine, write
+from trainer.runs.launch import WAITING
 
 WAYS = {
     "asleep at once": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "1,000 turns": {"GOMP_SPINCOUNT": "1000"},
-    "3,000 turns": {"GOMP_SPINCOUNT": "3000"},
+    "as in the trainer": WAITING,
+    "3,000 turns": WAITING | {"GOMP_SPINCOUNT": "3000"},
     "as GNU has it": {},
 }
 ROUNDS, STEPS, BATCH = 3, 6, 32
@@ -69,7 +70,8 @@ def section(found: dict[str, dict[str, list[float]]], on: dict[str, object]) -> 
         "",
         f"Seconds for a step of the demo's U-Net at batch {BATCH} on {on['cores']} cores: the fastest median of "
         f"{ROUNDS} rounds of {STEPS - 1} steps, all settings in turn, each in a process of its own, and the ratio to "
-        "the first row. Beside: one other program that uses a core all the time. The trainer waits 1,000 turns.",
+        "the first row. Beside: one other program that uses a core all the time. The trainer's threads wait awake for "
+        f"{int(WAITING['GOMP_SPINCOUNT']):,} turns.",
         "",
         "| threads wait awake for | alone | ratio | beside a busy program | ratio |",
         "|---|--:|--:|--:|--:|",

@@ -22,6 +22,9 @@ from trainer.runs.folder import RunFolder
 TRAINER = ("-m", "trainer")
 """What accelerate starts: the trainer, as a module."""
 
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+"""How the trainer's threads wait: see `settle_threads`."""
+
 _CONFIG = Path(__file__).with_name("accelerate.yaml")
 
 
@@ -64,8 +67,8 @@ def settle_threads() -> None:
     long as is usual: 0.95 s, 3.13 s. `python -m benchmarks.threads` measures it. What a user has set himself stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        for name, value in WAITING.items():
+            os.environ.setdefault(name, value)
 
 
 def has_nvidia() -> bool:
