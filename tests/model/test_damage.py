@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from tests.tiny_models import load
+from trainer.contract.config import ModelSection
 from trainer.contract.problems import Problem
-from trainer.model.inspect import ModelFacts, inspect_model
+from trainer.model.inspect import ModelFacts, check_model, inspect_model
 from trainer.model.load import Networks
 from trainer.model.refusals import UnusableModel
 from trainer.model.save import save_model
@@ -34,8 +35,15 @@ def says(path: Path) -> str | None:
     try:
         load(path)
     except UnusableModel as refusal:
-        return refusal.problem.message
+        return advised_once(refusal.problem.message)
     return None
+
+
+def advised_once(message: str) -> str:
+    """The message, in which no advice may stand twice."""
+    twice = [word for word in ("again", "copy", "download", "choose") if message.lower().count(word) > 1]
+    assert not twice, message
+    return message
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +173,40 @@ def words_of(path: Path) -> str:
     """The message of the problem with a path."""
     found = inspect_model(str(path))
     assert isinstance(found, Problem)
-    return found.message
+    return advised_once(found.message)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, 0.5, 0.999])
+@pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
+def test_a_file_cut_short_says_once_what_to_do(
+    ending: str, kept: float, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """Wherever a download broke off: what happened, then what to do."""
+    path = tmp_path / f"model.{ending}"
+    if ending == "ckpt":
+        torch.save({"state_dict": load_file(files["v1"])}, path)
+    else:
+        shutil.copy(files["v1"], path)
+    size = path.stat().st_size
+    os.truncate(path, kept if isinstance(kept, int) else int(kept * size))
+    said = words_of(path)
+    assert said.startswith(f"model.{ending} cannot be read: it")
+    assert said.endswith(". Copy or download it again, or choose another one.")
+    if ending == "safetensors" and kept == 0.5:
+        assert f"it ends too early, after {size // 2:,} of {size:,} bytes." in said
+
+
+def test_a_vae_cut_short_says_once_what_to_do(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """So does a network in a folder, and one that was chosen as the VAE."""
+    folder = shutil.copytree(tiny["v1"], tmp_path / "model")
+    (weights,) = (folder / "vae").glob("*.safetensors")
+    os.truncate(weights, weights.stat().st_size // 2)
+    _, problems = check_model(ModelSection(pretrained_model_name_or_path=str(tiny["v1"]), vae=str(folder)))
+    for said in (words_of(folder), *(advised_once(problem.message) for problem in problems)):
+        assert "it ends too early, after" in said and said.endswith(
+            " Copy or download it again, or choose another one."
+        )
+    assert [problem.fields for problem in problems] == [("vae",)]
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "ckpt"])

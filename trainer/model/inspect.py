@@ -13,7 +13,7 @@ from trainer.contract.problems import Mend, Problem
 from trainer.model.facts import WORDS, ModelFacts, read_facts
 from trainer.model.folders import read_weights, recovered
 from trainer.model.hub import cached_snapshot, is_hub_name
-from trainer.model.refusals import FIELD, UnusableModel, read_or_refuse, refused, stands
+from trainer.model.refusals import FIELD, GET_ANOTHER, UnusableModel, read_or_refuse, refused, stands
 from trainer.model.stored import UnreadableFile
 
 __all__ = ["ModelFacts", "check_model", "inspect_model", "list_models"]
@@ -141,5 +141,6 @@ def _vae_names(path: Path) -> list[str]:
     try:
         content = read_weights(folder, "vae")
     except UnreadableFile as trouble:
-        raise refused("disk.vae_unreadable", f"The VAE in {path} cannot be read: {trouble}.", "vae") from None
+        message = f"The VAE in {path} cannot be read: {trouble}. {GET_ANOTHER}"
+        raise refused("disk.vae_unreadable", message, "vae") from None
     return list(content.tensors)

@@ -10,6 +10,7 @@ from trainer.model.stored import UnreadableFile
 from trainer.model.tensors import TensorFile, read_tensor_file
 
 FIELD = "pretrained_model_name_or_path"
+GET_ANOTHER = "Copy or download it again, or choose another one."
 
 
 class UnusableModel(Exception):
@@ -46,7 +47,7 @@ def unreadable(path: Path, trouble: UnreadableFile, field_name: str = FIELD) -> 
         return _hostile(path, trouble.reaching, field_name)
     return refused(
         "disk.model_unreadable",
-        f"{path.name} cannot be read: {trouble}. Copy or download it again, or choose another one.",
+        f"{path.name} cannot be read: {trouble}. {GET_ANOTHER}",
         field_name,
     )
 

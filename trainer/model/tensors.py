@@ -126,6 +126,6 @@ def _check_extent(tensors: Mapping[str, StoredTensor], size: int, data: int) -> 
             raise UnreadableFile("its table of contents contradicts itself: tensors overlap or leave gaps")
         place += tensor.bytes
     if place > size:
-        raise UnreadableFile(f"it ends too early: {size:,} of {place:,} bytes are there; copy or download it again")
+        raise UnreadableFile(f"it ends too early, after {size:,} of {place:,} bytes")
     if place < size:
         raise UnreadableFile(f"its table of contents covers {place:,} of its {size:,} bytes")
