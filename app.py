@@ -8,7 +8,6 @@ import contextlib
 import os
 import secrets
 import socket
-import subprocess
 import sys
 import time
 import webbrowser
@@ -24,6 +23,7 @@ from gui.theme import style_sheet, theme
 from gui.thumbnails import thumbnail_routes
 from gui.window import build
 from trainer.contract.presets import load_preset
+from trainer.demo.make import make_demo, not_made
 from trainer.demo.place import is_made
 from trainer.runs.runner import tend
 
@@ -44,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     _leave_loopback_alone()
     if studio.first_preset == "demo" and not is_made(home):
-        _make_demo(home)
+        try:
+            make_demo(home)
+        except OSError as reason:
+            print(not_made(home, reason), file=sys.stderr)
     _go_on(studio)
     window = build(studio)
     password = None if is_loopback(flags.host) else secrets.token_urlsafe(12)
@@ -167,13 +170,6 @@ def _leave_loopback_alone() -> None:
     for name in ("NO_PROXY", "no_proxy"):
         given = [part for part in os.environ.get(name, "").split(",") if part]
         os.environ[name] = ",".join([*given, "127.0.0.1", "localhost", "::1"])
-
-
-def _make_demo(home: Path) -> None:
-    """Make the demo's model and pictures beside the studio: it needs torch and some ten seconds."""
-    print("Making the demo's model and pictures. The page shows them when they are there.", flush=True)
-    command = [sys.executable, "-m", "trainer", "demo", "--make", "--home", str(home)]
-    subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def _go_on(studio: Studio) -> None:

@@ -2,9 +2,10 @@
 
     python -m benchmarks.make_demo_model               about three hours on two CPU cores; goes on if cut short
     python -m benchmarks.make_demo_model --quick       a minute of each part, to see that everything fits together
+    python -m benchmarks.make_demo_model --ship        the same, and then models and card into presets/demo
 
 A work folder (outputs/demo-model, or --work) keeps every part as soon as it is done: vae, text-v1 and text-v2, the
-models in unet-v1-out/last and unet-v2-out/last, and diary.json with steps, seconds and how well they draw.
+models in unet-v1-out/last and unet-v2-out/last, diary.json with steps, seconds and how well they draw, and card.md.
 """
 
 import argparse
@@ -26,8 +27,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextModel
 
+from benchmarks.demo_model.card import card
+from benchmarks.demo_model.folder import ship, write_parts
 from benchmarks.demo_model.networks import make_unet, start_from
-from benchmarks.demo_model.scenes import Scene, caption, draw_caption, draw_scene, render
 from benchmarks.demo_model.vae import fold, psnr, round_trip, train_vae
 from benchmarks.demo_model.words import Family, train_text_encoder
 from benchmarks.page import ROOT, machine
@@ -35,7 +37,8 @@ from tests.demo.scorer import scores
 from trainer.contract.cli import flags_of
 from trainer.contract.config import ModelSection
 from trainer.contract.prompts import Prompt
-from trainer.demo.model import write_parts
+from trainer.demo.make import MODELS, SHIPPED
+from trainer.demo.scenes import Scene, caption, draw_caption, draw_scene, render
 from trainer.model.load import load_networks
 from trainer.training.engine import Engine
 from trainer.training.painter import Drawing, Painter
@@ -234,6 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=ROOT / "outputs" / "demo-model")
     parser.add_argument("--quick", action="store_true", help="a little of each part, to see that all fits together")
+    parser.add_argument("--ship", action="store_true", help="take the models and their card into presets/demo")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -242,7 +246,8 @@ def main() -> None:
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     diary = Diary(work / "diary.json")
-    diary.note("machine", **machine(torch=torch.__version__), threads=arguments.threads, day=date.today().isoformat())
+    here = machine(torch=torch.__version__)
+    diary.note("machine", **here, threads=arguments.threads, seed=arguments.seed, day=date.today().isoformat())
     make_parts(work, size, arguments.seed, diary)
     draw_pictures(work, size, arguments.seed, diary)
     models: dict[Family, Path] = {}
@@ -251,6 +256,12 @@ def main() -> None:
             make_base(work, family, arguments.seed)
         models[family] = learn(work, family, steps, arguments.seed, diary)
     judge(work, models, size.prompts, diary)
+    told = card(diary.told, f"DDIM, {DRAWING_STEPS} steps, guidance {GUIDANCE}, seeds 0 and up")
+    (work / "card.md").write_text(told, encoding="utf-8")
+    if arguments.ship:
+        for name, family in MODELS.items():
+            ship(models[family], SHIPPED / name, with_vae=name == "model")
+        (SHIPPED / "README.md").write_text(told, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from trainer.runs.lane import lane_for, lane_of
 from trainer.runs.status import status_of
 
 BAR_TEMPLATE = f"""${{(() => {{ {ESC}
-if (!value.name) return '<span class="at-now">Nothing running</span>';
+if (!value.name) return '<span class="at-now"><span class="at-idle">Nothing running</span>'
+ + '<span class="at-idle-demo">Demo loaded</span></span>';
 const known = value.percent !== null;
 const bar = known ? `<span class="at-now-bar" role="progressbar" aria-label="Steps done" aria-valuemin="0"
  aria-valuemax="100" aria-valuenow="${{value.percent}}"><i style="width:${{value.percent}}%"></i></span>` : '';
@@ -26,7 +27,8 @@ return `<button type="button" class="at-now" data-act="show" data-run="${{esc(va
 <span class="at-state at-state-${{value.state}}">${{value.mark}}${{value.word}}</span>
 <span class="at-now-name">${{esc(value.name)}}</span>${{bar}}<span class="at-now-more">${{esc(more)}}</span></button>`;
 }})()}}"""
-"""Draws an `Activity` with the mark and the word of its state."""
+"""Draws an `Activity` with the mark and the word of its state. Where nothing runs the style sheet chooses what is said:
+whether the demo is loaded is the form's matter, and the same look at the runs serves every browser."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from gui.bench import bench_of
 from gui.figures import size
 from gui.form import written
 from gui.marks import card_title
@@ -157,10 +158,12 @@ def written_name(found: Review) -> str:
 
 
 def begin(studio: Studio, values: Mapping[str, Any]) -> RunFolder | Review | str:
-    """Look once more, then ask for the run and see that a runner takes it.
+    """Look once more, then ask for the run and see that a runner takes it; what is being measured ends.
 
     Gives the run, or the review where there is something to mend after all, or a sentence on why nothing started.
     """
+    # Both at once could each make the other run out of memory: the run goes first.
+    bench_of(studio.home).cancel()
     found = review(values, studio.home, fresh=True)
     if found.job is None:
         return found

@@ -21,7 +21,6 @@ from gui.activity import BAR_TEMPLATE, Activity, activity_of
 from gui.frame import Frame
 from gui.marks import NOTE_SCRIPT, STATE_WORDS, mark
 from gui.studio import Studio
-from trainer.demo.place import is_made
 
 TITLE = "Atelier"
 PAGES = (
@@ -86,17 +85,14 @@ def _show_progress_on(event: BlockFunction, nowhere: gr.HTML) -> None:
 
 def _wire_bar(studio: Studio, frame: Frame, bar: gr.HTML) -> None:
     # What this browser was shown last, so that nothing is sent while nothing changes.
-    shown, demo_there = gr.State(None), gr.State(True)
+    shown = gr.State(None)
 
-    def look(last: tuple[Activity, bool] | None) -> Any:
-        now = activity_of(studio.runs), is_made(studio.home)
-        return ({**_drawn(now[0]), "demo": now[1]}, now) if now != last else gr.skip()
+    def look(last: Activity | None) -> Any:
+        now = activity_of(studio.runs)
+        return (_drawn(now), now) if now != last else gr.skip()
 
-    def follow(now: tuple[Activity, bool] | None, ahead: tuple, there: bool, asked: int) -> Any:
-        lanes, made = (now[0].ahead, now[1]) if now is not None else (ahead, there)
-        if (lanes, made) == (ahead, there):
-            return gr.skip()
-        return lanes, made, asked + (made != there)
+    def follow(now: Activity | None, ahead: tuple) -> Any:
+        return now.ahead if now is not None and now.ahead != ahead else gr.skip()
 
     def show(event: gr.EventData) -> tuple[Any, str]:
         return gr.Tabs(selected="runs"), str(event._data["run"])
@@ -106,12 +102,7 @@ def _wire_bar(studio: Studio, frame: Frame, bar: gr.HTML) -> None:
     # Past the queue, which tells five times how an event stands: Gradio's part in the browser pays for each. But
     # without the queue nobody hears that a state has changed, so what follows from the bar is an event of its own.
     gr.on([look_again.tick, frame.window.load], look, inputs=[shown], outputs=[bar, shown], queue=False, **quiet)
-    bar.change(
-        follow,
-        inputs=[shown, frame.ahead, demo_there, frame.asked],
-        outputs=[frame.ahead, demo_there, frame.asked],
-        **quiet,
-    )
+    bar.change(follow, inputs=[shown, frame.ahead], outputs=[frame.ahead], **quiet)
     bar.click(show, outputs=[frame.tabs, frame.shown_run], **quiet)
 
 

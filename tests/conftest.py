@@ -92,6 +92,7 @@ def demo_values(home: Path) -> Callable[..., dict[str, object]]:
             "max_train_steps": 6,
             "lr_warmup_steps": 0,
             "sample_prompts": "a sks star --s 2 --l 1",
+            "sample_every_n_epochs": 1,
         }
         return {**preset.values, **short, **changes}
 

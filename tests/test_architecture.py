@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ALLOWED = {
-    "app": {"gui", "trainer.contract", "trainer.runs", "trainer.dataset", "trainer.demo.place"},
+    "app": {"gui", "trainer.contract", "trainer.runs", "trainer.dataset", "trainer.demo.make", "trainer.demo.place"},
     "gui": {
         "gui",
         "trainer.contract",

@@ -23,9 +23,9 @@ def test_plan_says_what_will_run(home: Path, capsys: pytest.CaptureFixture[str])
     ]
     assert main([*asked, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert plan["held_out"] == 3 and plan["images"] == 9
+    assert plan["held_out"] == 2 and plan["images"] == 6
     assert main(asked) == 0
     said = capsys.readouterr().out
-    assert "9 images" in said and "3 images held out" in said
+    assert "6 images" in said and "2 images held out" in said
     assert f"{plan['total_steps']:,} steps in all" in said
     assert f"{len(plan['saves'])} saves" in said and 40 in [step for _, step in plan["saves"]]

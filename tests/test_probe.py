@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, trainer
+from tests.tiny_models import Shape, write_model
 from trainer.__main__ import main
 from trainer.contract.events import EventReader, Finished
 from trainer.contract.identity import write_identity
 from trainer.contract.job import Job, make_job
-from trainer.demo.model import Shape, write_model
 from trainer.probe_verb import told
 from trainer.runs.folder import new_run
 from trainer.runs.launch import launch_command

@@ -21,7 +21,9 @@ from trainer.contract.presets import Preset, load_preset
 from trainer.contract.problems import Problem, errors_of
 from trainer.dataset.check import Report, check_dataset
 from trainer.dataset.face_finder import find_faces, folders_of, load_finder
-from trainer.demo.place import demo_folder, is_made, mark_made
+from trainer.demo.make import make_demo, not_made
+from trainer.demo.place import is_made
+from trainer.drawing.before_after import write_before_after
 from trainer.model.inspect import ModelFacts, check_model
 from trainer.model.tokenizer import load_tokenizer
 from trainer.runs.card import check_card
@@ -132,7 +134,11 @@ def demo(argv: Sequence[str]) -> int:
         return refuse(line.problems, line)
     home = home_folder(line.own.get("home"))
     if not is_made(home):
-        _make_demo(home)
+        print("Making the demo: two small models that draw, and pictures to teach them.", flush=True)
+        try:
+            make_demo(home)
+        except OSError as reason:
+            return refuse([Problem("disk.demo_unwritable", not_made(home, reason))], line)
     if line.own.get("make"):
         return 0
     preset = load_preset(ROOT / "presets" / "demo.json", base=home)
@@ -142,7 +148,10 @@ def demo(argv: Sequence[str]) -> int:
         return refuse(job, line)
     run = new_run(home / "runs", job)
     start_run(run)
-    return follow(run)
+    code = follow(run)
+    if status_of(run).state == "finished" and not line.own.get("json"):
+        _show_before_after(run)
+    return code
 
 
 def faces(argv: Sequence[str]) -> int:
@@ -227,15 +236,16 @@ def _run_folder(line: Line, job: Job, launched: bool) -> RunFolder:
     return new_run(home_folder(line.own.get("home")) / "runs", job, queued=False)
 
 
-def _make_demo(home: Path) -> None:
-    print("Making the demo: a small model with random weights and twenty drawn pictures.", flush=True)
-
-    from trainer.demo.model import write_model  # noqa: PLC0415 - torch, only where the demo is made
-    from trainer.demo.pictures import draw_pictures  # noqa: PLC0415 - goes with it
-
-    draw_pictures(demo_folder(home))
-    write_model(demo_folder(home) / "model")
-    mark_made(home)
+def _show_before_after(run: RunFolder) -> None:
+    """Say where the picture of a run's first and last samples lies. The run is fine without it."""
+    try:
+        drawn = write_before_after(run)
+    except OSError as reason:
+        message = f"What it drew could not be put into one picture ({reason.strerror}). Look into {run.samples}."
+        print(message, file=sys.stderr)
+        return
+    if drawn is not None:
+        print(f"What it drew before and after: {drawn}")
 
 
 def follow(run: RunFolder) -> int:

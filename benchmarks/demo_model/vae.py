@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.demo_model.scenes import COLOURS, GROUNDS, SHAPES, TEXTURES, Colour, Look, draw_scene, paint, render
+from trainer.demo.scenes import COLOURS, GROUNDS, SHAPES, TEXTURES, Colour, Look, draw_scene, paint, render
 
 SCALE = 0.18215
 CUT = 64

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from benchmarks.demo_model.scenes import ATTRIBUTES, draw_caption, draw_scene
+from trainer.demo.scenes import ATTRIBUTES, draw_caption, draw_scene
 from trainer.model.tokenizer import Tokenizer, load_tokenizer
 
 Family = Literal["v1", "v2"]

@@ -1,7 +1,8 @@
 """The Dataset page: the folders of images, what was found in them, the buckets and cuts, and the plan they add up to.
 
 The boxes of the data options stand here. Whenever the form was looked through, the cards are drawn from the review;
-clicks choose a bucket or a chip, put a mend into the boxes, or open the picker. No file is changed.
+clicks choose a bucket or a chip, put a mend into the boxes, or open the picker. No file is changed. While the form
+holds the demo and the tour is not skipped, that of gui/welcome.py stands in place of all this.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,8 @@ from gui.marks import NOTE_SCRIPT, card_title, empty, page_title
 from gui.picker import Picker, build_picker, wire_picker
 from gui.review import Review, review
 from gui.studio import Studio
-from trainer.contract.presets import Preset, load_preset
+from gui.tour import demo_values
+from gui.welcome import Welcome, build_foot, build_tour, wire_welcome
 from trainer.dataset.wording import shown
 from trainer.demo.place import is_made
 
@@ -65,6 +67,7 @@ class _Parts:
     scan: gr.Button
     showing: gr.State
     picker: Picker
+    welcome: Welcome
 
     @property
     def drawn(self) -> list[Component | gr.blocks.Block]:
@@ -77,10 +80,11 @@ class _Parts:
 def build(studio: Studio, frame: Frame) -> Callable[[], None]:
     """Draw the page; the returned function ties it to the form once all pages are drawn."""
     with gr.Column(elem_classes=["at-page", "at-dataset"]):
+        tour = build_tour()
         with gr.Row(elem_classes=["at-page-head"]):
             title = gr.HTML(page_title("Dataset"), apply_default_css=False)
             with gr.Row(elem_classes=["at-page-actions"]):
-                choose_other = gr.Button("Choose folder", scale=0)
+                choose_other = gr.Button("Choose folder", scale=0, elem_id="at-choose-folder")
                 scan = gr.Button("Scan again", scale=0, elem_classes=["at-plain-button"])
         picker = build_picker(studio)
         with gr.Column(visible=False, elem_classes=["at-card", "at-nothing-yet"]) as nothing:
@@ -106,10 +110,11 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
                         studio.form.draw(name)
             with gr.Column(scale=2, min_width=300, elem_classes=["at-card"]):
                 gallery = gr.HTML("", js_on_load=_GALLERY_SCRIPT, apply_default_css=False, elem_classes=["at-gallery"])
+        welcome = Welcome(tour, build_foot())
     showing = gr.State(SHOWING)
     for button, name in ((choose_other, "train_data_dir"), (choose, "train_data_dir"), (choose_reg, "reg_data_dir")):
         picker.opens(button, name)
-    parts = _Parts(title, nothing, demo, plan_card, plan, folders, buckets, gallery, scan, showing, picker)
+    parts = _Parts(title, nothing, demo, plan_card, plan, folders, buckets, gallery, scan, showing, picker, welcome)
     return partial(_wire, studio, frame, parts)
 
 
@@ -153,9 +158,7 @@ def _wire(studio: Studio, frame: Frame, parts: _Parts) -> None:
         }
 
     def use_demo(asked: int) -> dict[Component, Any]:
-        preset = load_preset(studio.shipped_presets / "demo.json", base=studio.home)
-        assert isinstance(preset, Preset), "the shipped preset is whole: a test reads it"
-        return {**form.fill(preset.values), frame.asked: asked + 1}
+        return {**form.fill(demo_values(studio)), frame.asked: asked + 1}
 
     def scan_again(data: Mapping[Component, Any]) -> int:
         review(form.values(data), studio.home, fresh=True)
@@ -170,6 +173,7 @@ def _wire(studio: Studio, frame: Frame, parts: _Parts) -> None:
     parts.demo.click(use_demo, inputs=[frame.asked], outputs=[*boxes, frame.asked], **quiet)
     parts.scan.click(scan_again, inputs=form.inputs | {frame.asked}, outputs=[frame.asked], api_visibility="private")
     wire_picker(parts.picker, frame, PATH_BOXES)
+    wire_welcome(studio, frame, parts.welcome)
 
 
 def clicked_on(clicked: Mapping[str, str], showing: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def build(studio: Studio, frame: Frame) -> Callable[[], None]:
             about = "What you start from, and what is written at the end."
             gr.HTML(page_title("Model", about), apply_default_css=False)
             with gr.Row(elem_classes=["at-page-actions"]):
-                browse = gr.Button("Browse", scale=0)
+                browse = gr.Button("Browse", scale=0, elem_id="at-browse-model")
         picker = build_picker(studio)
         with gr.Row(elem_classes=["at-columns"]):
             with gr.Column(scale=7, elem_classes=["at-main"]):

@@ -235,8 +235,6 @@ def _wire_start(studio: Studio, frame: Frame, page: TrainPage) -> None:
     form = studio.form
 
     def start(data: dict[Component, Any]) -> dict[Component, Any]:
-        # Both at once could each make the other run out of memory: the run goes first.
-        page.bench.cancel()
         begun = begin(studio, form.values(data))
         if isinstance(begun, RunFolder):
             return {frame.tabs: gr.Tabs(selected="runs"), frame.shown_run: begun.path.name}

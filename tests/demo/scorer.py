@@ -10,7 +10,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from benchmarks.demo_model.scenes import (
+from trainer.demo.scenes import (
     COLOURS,
     GROUNDS,
     POSITIONS,

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from benchmarks.demo_model.networks import make_unet, start_from
-from benchmarks.demo_model.scenes import ATTRIBUTES, Scene, caption, draw_caption, draw_scene, render
 from benchmarks.demo_model.vae import SCALE, as_tensor, batch_of_cuts, fold, make_vae, round_trip, train_vae
 from benchmarks.demo_model.words import WIDTH, make_text_encoder
+from trainer.demo.scenes import ATTRIBUTES, Scene, caption, draw_caption, draw_scene, render
 from trainer.model.tokenizer import load_tokenizer
 
 

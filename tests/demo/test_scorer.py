@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.demo_model.scenes import ATTRIBUTES, COLOURS, Look, Scene, draw_scene, render
 from tests.demo.scorer import hits, read, scores
+from trainer.demo.scenes import ATTRIBUTES, COLOURS, Look, Scene, draw_scene, render
 
 SIDE = 128
 

@@ -24,10 +24,11 @@ def test_the_sum_follows_row_by_row(home: Path, demo_values: Values) -> None:
     found = review(values, home)
     assert found.plan is not None
     rows = dict(sum_rows(found.plan, found.looked_at, found.sizes))
-    assert rows["12 images × 10 repeats"] == "120 an epoch"
-    assert rows["in batches of 4"] == "30 steps an epoch"
-    assert rows["times 4 epochs"] == "120 steps"
-    assert rows["Saves"].startswith("2 of ") and rows["Saves"].endswith("MB")
+    assert rows["8 images × 10 repeats"] == "80 an epoch"
+    assert rows["and of 64 regularization images"] == "80 an epoch"
+    assert rows["in batches of 8"] == "20 steps an epoch"
+    assert rows["times 4 epochs"] == "80 steps"
+    assert rows["Saves"].startswith("1 of ") and rows["Saves"].endswith("MB")
     assert rows["States to resume from"].startswith("up to 2 at once, each ")
     assert rows["Samples"] == "2 prompts, 5 times"
 
@@ -36,14 +37,14 @@ def test_a_cut_last_epoch_is_said(home: Path, demo_values: Values) -> None:
     """Steps that end inside an epoch are not called full epochs."""
     found = review(demo_values(max_train_steps=70), home)
     assert found.plan is not None
-    assert ("ending in epoch 3", "70 steps") in sum_rows(found.plan, found.looked_at, None)
+    assert ("ending in epoch 4", "70 steps") in sum_rows(found.plan, found.looked_at, None)
 
 
 def test_the_curve_is_that_of_the_real_number_of_steps(home: Path, demo_values: Values) -> None:
     """The axis ends at the planned steps, the highest label is the learning rate, and a bad value draws nothing."""
     values = demo_values(max_train_steps=None, max_train_epochs=4, lr_warmup_steps=10)
     value = curve_value(review(values, home))
-    assert value["x"][-1] == ["120", 100.0] and value["y"][0] == ["0.001", 0]
+    assert value["x"][-1] == ["80", 100.0] and value["y"][0] == ["0.0003", 0]
     assert value["path"].startswith("M0.0 1000.0L")
     assert curve_value(review(demo_values(learning_rate="fast"), home))["path"] == ""
 
@@ -77,7 +78,7 @@ def test_the_name_of_what_is_written(home: Path, demo_values: Values) -> None:
     assert written_name(review(demo_values(), home)) == "demo.safetensors"
     assert written_name(review(demo_values(save_model_as="ckpt", output_name=None), home)) == "last.ckpt"
     assert written_name(review(demo_values(save_model_as=None), home)) == "demo"
-    assert title_line(review(demo_values(), home)) == "12 images, model, written as demo.safetensors"
+    assert title_line(review(demo_values(), home)) == "8 images, model, written as demo.safetensors"
 
 
 def test_a_start_makes_one_run_with_the_job_of_the_form(

@@ -190,7 +190,7 @@ def test_a_double_click_on_start_makes_one_run(training: "Page", studio_home: Pa
     while not status_of(run).is_over and time.monotonic() < deadline:
         time.sleep(0.2)
     assert status_of(run).state == "finished"
-    training.get_by_text("Nothing running", exact=True).wait_for()
+    training.get_by_text("Demo loaded", exact=True).wait_for()
 
 
 def test_several_values_are_as_many_runs(training: "Page", runs: Path) -> None:

@@ -7,7 +7,7 @@ import pynvml
 import pytest
 
 from trainer.runs import card
-from trainer.runs.card import Card, look_at_card
+from trainer.runs.card import Card, Installed, list_cards, look_at_card
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +94,15 @@ def test_no_driver_no_card(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pynvml, "nvmlInit", missing)
     assert look_at_card() is None
+    assert list_cards() == []
+
+
+def test_all_cards_are_listed(driver: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number, each with its name and its memory, whatever the environment hides from training."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda handle: f"NVIDIA RTX {handle}")
+    monkeypatch.setattr(
+        pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: types.SimpleNamespace(total=(handle + 1) * 2**30)
+    )
+    assert list_cards() == [Installed("NVIDIA RTX 0", 2**30), Installed("NVIDIA RTX 1", 2 * 2**30)]

@@ -1,4 +1,4 @@
-"""The losses of tiny models step by step, for twelve presets of options: `python -m tests.training.pin` pins them anew.
+"""The losses of the demo's models step by step, for twelve sets of options; `python -m tests.training.pin` pins anew.
 
 A change that should not change training must leave them equal to the last digit; one that should pins them anew in its
 own commit and says why. So that the last digit means the same on every x86-64 processor, they are computed in a process
@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from tests.tiny_models import make_tiny
 from tests.training.conftest import draw_pictures, of, run_to_the_end
 from trainer.contract.events import Stepped, Validated
+from trainer.demo.make import make_demo
 
 ROOT = Path(__file__).resolve().parents[2]
 PINNED = ROOT / "tests" / "fixtures" / "training" / "pinned_losses.json"
@@ -71,7 +71,8 @@ def measure(home: Path) -> dict[str, Any]:
     draw_pictures(home / "train" / "2_sks dog, sitting, red", sizes)
     draw_pictures(home / "train" / "1_sks cat", sizes[::2], first=3)
     draw_pictures(home / "reg" / "1_dog", sizes, first=5)
-    models = {False: make_tiny(home / "v1"), True: make_tiny(home / "v2", "v2", "v")}
+    demo = make_demo(home)
+    models = {False: demo / "model", True: demo / "model-v2"}
     losses: dict[str, list[float]] = {}
     for number, (name, preset) in enumerate(PRESETS.items()):
         values = {

@@ -1,4 +1,4 @@
-"""The losses of tiny models are those that are pinned; see tests/training/pin.py for how and why to pin them anew."""
+"""The losses of the demo's models are those that are pinned; tests/training/pin.py says how and why to pin anew."""
 
 import json
 from typing import Any

@@ -1,1 +1,1 @@
-"""The demo: a small model with random weights and a dozen drawn pictures, made by this program at first use."""
+"""The demo: two small models that draw a world of shapes, and pictures of what they are yet to learn."""

@@ -1,92 +1,129 @@
-"""The demo's pictures, drawn here: a striped star with a face on plain grounds, and ordinary stars beside it.
+"""The demo's pictures, drawn here: a subject that its model never saw, a style of its own, and ordinary pictures.
 
-Comes in: a folder. Goes out: `images/10_sks star` with twelve pictures and their captions, `reg/1_star` with eight
-ordinary stars. The same seed draws the same pixels. `python -m trainer demo --make` calls this.
+Comes in: a folder. Goes out: `images/10_sks star` with eight pictures of the subject and `reg/1_star` with ordinary
+ones beside it; `style` with pictures in ink and ordinary ones. All have captions. One seed, the same pixels.
 """
 
-import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
+
+from trainer.demo.scenes import (
+    ATTRIBUTES,
+    COLOURS,
+    GROUNDS,
+    POSITIONS,
+    SHAPES,
+    SIZES,
+    TEXTURES,
+    Look,
+    Scene,
+    caption,
+    render,
+)
 
 SIDE = 128
-_FINE = 4
-"""Pictures are drawn four times as large and reduced, which smooths the edges."""
+SUBJECT = Look(COLOURS["yellow"], COLOURS["blue"], "striped")
+"""Two colours of the world at once, which the model never saw: what is striped there has slate as its second."""
+INK = (24, 24, 32)
+IN_INK = "in ink, "
+"""What a caption of the style begins with: a text encoder reads forwards, so that all later words are seen with it."""
 
-GROUNDS = {
-    "blue": ((222, 229, 242), (182, 198, 227)),
-    "green": ((228, 239, 227), (187, 211, 183)),
-    "red": ((243, 226, 220), (227, 184, 172)),
-    "sand": ((244, 236, 217), (224, 205, 163)),
-}
-_STRIPES = ((245, 180, 60), (207, 66, 44))
-_PLAIN = ((64, 112, 190), (60, 150, 90), (150, 90, 170), (90, 90, 96))
-_INK = (36, 38, 74)
+WHOLE = frozenset(ATTRIBUTES)
+UNTEXTURED = WHOLE - {"texture"}
+OF_SUBJECT = frozenset({"shape", "position", "ground"})
+"""What captions of the subject say beside its name."""
+OF_STARS = (
+    *(OF_SUBJECT, WHOLE, OF_SUBJECT, {"shape", "colour"}),
+    *(OF_SUBJECT, WHOLE, {"shape", "ground"}, {"shape", "position"}),
+)
+"""What captions of ordinary stars say, in turn; those of other shapes say all."""
+SUBJECTS, ORDINARY, STYLED, UNSTYLED = 8, 64, 64, 64
 
 
-def draw_pictures(folder: Path, *, subject: int = 12, ordinary: int = 8, seed: int = 7) -> None:
+def ink(colour: str) -> Look:
+    """The style: a dark outline around one flat colour."""
+    return Look(COLOURS[colour], COLOURS[colour], outline=INK)
+
+
+def draw_pictures(folder: Path, *, seed: int = 7) -> None:
     """Write the demo's pictures and captions below `folder`; existing files of the same names are written anew."""
     rng = np.random.default_rng(seed)
-    images = folder / "images" / "10_sks star"
-    regular = folder / "reg" / "1_star"
-    images.mkdir(parents=True, exist_ok=True)
-    regular.mkdir(parents=True, exist_ok=True)
-    grounds = list(GROUNDS)
-    for number in range(subject):
-        ground = grounds[number % len(grounds)]
-        _draw(rng, ground, None).save(images / f"star-{number + 1:02d}.png")
-        (images / f"star-{number + 1:02d}.txt").write_text(f"a sks star on a {ground} ground\n", encoding="utf-8")
-    for number in range(ordinary):
-        ground = grounds[int(rng.integers(len(grounds)))]
-        _draw(rng, ground, _PLAIN[number % len(_PLAIN)]).save(regular / f"plain-{number + 1:02d}.png")
+    _write(folder / "images" / "10_sks star", "star", subjects(rng))
+    _write(folder / "reg" / "1_star", "plain", ordinary(rng, ORDINARY))
+    _write(folder / "style", "ink", styled(rng, STYLED))
+    _write(folder / "style", "plain", unstyled(rng, UNSTYLED))
 
 
-def _draw(rng: np.random.Generator, ground: str, colour: tuple[int, int, int] | None) -> Image.Image:
-    """One star, turned and placed a little differently each time; striped with a face where `colour` is None."""
-    side = SIDE * _FINE
-    wall, floor = GROUNDS[ground]
-    picture = Image.new("RGB", (side, side), wall)
-    pen = ImageDraw.Draw(picture)
-    pen.rectangle((0, int(side * 0.78), side, side), fill=floor)
-    radius = side * rng.uniform(0.30, 0.38)
-    centre = (side * rng.uniform(0.42, 0.58), side * rng.uniform(0.44, 0.56))
-    turn = rng.uniform(-0.5, 0.5)
-    outline = _star(centre, radius, turn)
-    if colour is not None:
-        pen.polygon(outline, fill=colour, outline=_INK, width=_FINE)
-    else:
-        mask = Image.new("L", picture.size, 0)
-        ImageDraw.Draw(mask).polygon(outline, fill=255)
-        picture.paste(_stripes(side, centre, radius), (0, 0), mask)
-        pen.polygon(outline, outline=_INK, width=_FINE)
-        _face(pen, centre, radius)
-    return picture.resize((SIDE, SIDE), Image.Resampling.BOX)
+def subjects(rng: np.random.Generator) -> Iterator[tuple[Scene, str]]:
+    """The subject in eight places, on each ground at least once, with the captions that teach its name."""
+    grounds, places = _turn(rng, tuple(GROUNDS), SUBJECTS), _turn(rng, tuple(POSITIONS), SUBJECTS)
+    for ground, place in zip(grounds, places, strict=True):
+        size = ("medium", "large")[int(rng.integers(2))]
+        scene = Scene("star", "yellow", size, place, "striped", ground, *_shift(rng), look=SUBJECT)
+        yield scene, "a sks " + caption(scene, OF_SUBJECT).removeprefix("a ")
 
 
-def _star(centre: tuple[float, float], radius: float, turn: float) -> list[tuple[float, float]]:
-    points = []
-    for corner in range(10):
-        reach = radius if corner % 2 == 0 else radius * 0.48
-        angle = turn - math.pi / 2 + corner * math.pi / 5
-        points.append((centre[0] + reach * math.cos(angle), centre[1] + reach * math.sin(angle)))
-    return points
+def ordinary(rng: np.random.Generator, count: int) -> Iterator[tuple[Scene, str]]:
+    """Pictures of what the model knows: every second a star, all colours in turn.
+
+    Of the stars many captions are those of the subject but for its name, so that any other star stays what it was.
+    """
+    colours, grounds = _turn(rng, tuple(COLOURS), count), _turn(rng, tuple(GROUNDS), count)
+    for number, (colour, ground) in enumerate(zip(colours, grounds, strict=True)):
+        shape = SHAPES[number // 2 % len(SHAPES)] if number % 2 else "star"
+        scene = _scene(rng, shape, colour, ground)
+        yield scene, caption(scene, WHOLE if number % 2 else OF_STARS[number // 2 % len(OF_STARS)])
 
 
-def _stripes(side: int, centre: tuple[float, float], radius: float) -> Image.Image:
-    picture = Image.new("RGB", (side, side), _STRIPES[0])
-    pen = ImageDraw.Draw(picture)
-    width = radius / 5
-    left = centre[0] - radius - width / 2
-    for stripe in range(0, 12, 2):
-        pen.rectangle((left + stripe * width, 0, left + (stripe + 1) * width, side), fill=_STRIPES[1])
-    return picture
+def styled(rng: np.random.Generator, count: int) -> Iterator[tuple[Scene, str]]:
+    """All shapes and colours of the world drawn in ink: a dark outline around one flat colour.
+
+    Never on black, where it would not be seen, and never small, where it is hardly two pixels wide in the VAE's hands.
+    """
+    light = tuple(name for name in GROUNDS if name != "black")
+    colours, grounds = _turn(rng, tuple(COLOURS), count), _turn(rng, light, count)
+    shapes = _turn(rng, SHAPES, count)
+    for shape, colour, ground in zip(shapes, colours, grounds, strict=True):
+        size = ("medium", "large")[int(rng.integers(2))]
+        scene = replace(_scene(rng, shape, colour, ground), texture="plain", size=size)
+        yield replace(scene, look=ink(colour)), IN_INK + caption(scene, UNTEXTURED)
 
 
-def _face(pen: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float) -> None:
-    x, y = centre
-    dot, apart = radius * 0.06, radius * 0.15
-    for eye in (x - apart, x + apart):
-        pen.ellipse((eye - dot, y - dot, eye + dot, y + dot), fill=_INK)
-    box = (x - apart, y + dot, x + apart, y + radius * 0.28)
-    pen.arc(box, 20, 160, fill=_INK, width=_FINE + 2)
+def unstyled(rng: np.random.Generator, count: int) -> Iterator[tuple[Scene, str]]:
+    """Pictures as the model knows them, most of one flat colour too: what is not asked for stays as it was."""
+    colours, grounds = _turn(rng, tuple(COLOURS), count), _turn(rng, tuple(GROUNDS), count)
+    shapes = _turn(rng, SHAPES, count)
+    for number, (shape, colour, ground) in enumerate(zip(shapes, colours, grounds, strict=True)):
+        scene = _scene(rng, shape, colour, ground)
+        if number % 4 != 3:
+            scene = replace(scene, texture="plain")
+        yield scene, caption(scene, UNTEXTURED if number % 4 == 0 else WHOLE)
+
+
+def _scene(rng: np.random.Generator, shape: str, colour: str, ground: str) -> Scene:
+    size, place, texture = (
+        values[int(rng.integers(len(values)))] for values in (tuple(SIZES), tuple(POSITIONS), TEXTURES)
+    )
+    return Scene(shape, colour, size, place, texture, ground, *_shift(rng))
+
+
+def _shift(rng: np.random.Generator) -> tuple[float, float]:
+    x, y = rng.uniform(-0.02, 0.02, 2)
+    return float(x), float(y)
+
+
+def _turn(rng: np.random.Generator, values: Sequence[str], count: int) -> list[str]:
+    """So many of them, each as often as the others but for one, in a drawn order."""
+    return [str(value) for value in rng.permutation([values[number % len(values)] for number in range(count)])]
+
+
+def _write(folder: Path, name: str, pictures: Iterator[tuple[Scene, str]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (scene, words) in enumerate(pictures, start=1):
+        file = folder / f"{name}-{number:02d}.png"
+        Image.fromarray(render(scene, SIDE)).save(file)
+        file.with_suffix(".txt").write_text(words + "\n", encoding="utf-8")

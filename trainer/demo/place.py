@@ -3,12 +3,12 @@
 from pathlib import Path
 
 _DONE = "made"
-VERSION = "1"
-"""Raised when the demo's model or pictures change, so that an older one is made anew."""
+VERSION = "2"
+"""Raised when the demo's models or pictures change, so that an older one is made anew."""
 
 
 def demo_folder(home: Path) -> Path:
-    """The demo's folder inside the studio's home: model/, images/, reg/."""
+    """The demo's folder inside the studio's home: model/, model-v2/, images/, reg/, style/."""
     return home / "demo"
 
 
@@ -20,6 +20,6 @@ def is_made(home: Path) -> bool:
         return False
 
 
-def mark_made(home: Path) -> None:
-    """Say that everything is written."""
-    (demo_folder(home) / _DONE).write_text(VERSION + "\n", encoding="utf-8")
+def mark_made(folder: Path) -> None:
+    """Say that everything in this folder of the demo is written."""
+    (folder / _DONE).write_text(VERSION + "\n", encoding="utf-8")

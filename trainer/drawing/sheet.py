@@ -6,11 +6,11 @@ font that comes with Pillow has only Latin letters. No torch.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from trainer.contract.prompts import Prompt
 from trainer.dataset.png import write_png
@@ -38,31 +38,47 @@ def sheet_file(request: Request, home: Path) -> Path:
 
 def write_sheet(path: Path, request: Request, pictures: Mapping[str, str]) -> None:
     """Draw the sheet. `pictures` names the files by "checkpoint-prompt"; what was not drawn stays blank."""
+    columns = [checkpoint.label for checkpoint in request.checkpoints]
+    rows = [row_label(prompt.text, prompt.seed) for prompt in request.prompts]
+    sheet = draw_table(columns, rows, _cell(request.prompts), pictures)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, sheet, {"checkpoints": "\n".join(columns), "prompts": "\n".join(rows)})
+
+
+def draw_table(
+    columns: Sequence[str],
+    rows: Sequence[str],
+    box: tuple[int, int],
+    pictures: Mapping[str, str | Path],
+    *,
+    enlarged: bool = False,
+) -> Image.Image:
+    """Pictures in boxes of one size, under the labels of their columns and beside those of their rows.
+
+    `pictures` names the files by "column-row". Small ones stay as they are, or with `enlarged` they fill their box.
+    """
     font = ImageFont.load_default(LETTER)
-    width, height = _cell(request.prompts)
-    rows = [row_label(prompt) for prompt in request.prompts]
-    heads = [wrapped(checkpoint.label, font, width, LINES) for checkpoint in request.checkpoints]
+    width, height = box
+    heads = [wrapped(label, font, width, LINES) for label in columns]
     top = 2 * GAP + max(map(len, heads)) * (LETTER + 5)
     left = 2 * GAP + LEFT
     sheet = Image.new("RGB", (left + len(heads) * (width + GAP), top + len(rows) * (height + GAP)), GROUND)
     pen = ImageDraw.Draw(sheet)
     for c, lines in enumerate(heads):
         _write(pen, (left + c * (width + GAP), GAP), lines, font)
-    for p, label in enumerate(rows):
-        y = top + p * (height + GAP)
+    for r, label in enumerate(rows):
+        y = top + r * (height + GAP)
         _write(pen, (GAP, y), wrapped(label, font, LEFT, max(1, height // (LETTER + 5))), font)
         for c in range(len(heads)):
             x = left + c * (width + GAP)
             pen.rectangle((x, y, x + width - 1, y + height - 1), fill=BLANK)
-            _paste(sheet, (x, y), (width, height), pictures.get(f"{c}-{p}"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    labels = "\n".join(checkpoint.label for checkpoint in request.checkpoints)
-    write_png(path, sheet, {"checkpoints": labels, "prompts": "\n".join(rows)})
+            _paste(sheet, (x, y), box, pictures.get(f"{c}-{r}"), enlarged)
+    return sheet
 
 
-def row_label(prompt: Prompt) -> str:
+def row_label(prompt: str, seed: int | None) -> str:
     """What a row shows: the prompt, and the seed that all its pictures share."""
-    return f"{prompt.text} (seed {prompt.seed})"
+    return f"{prompt} (seed {seed})"
 
 
 def _cell(prompts: tuple[Prompt, ...]) -> tuple[int, int]:
@@ -73,13 +89,16 @@ def _cell(prompts: tuple[Prompt, ...]) -> tuple[int, int]:
     return round(width * shrunk), round(height * shrunk)
 
 
-def _paste(sheet: Image.Image, corner: tuple[int, int], box: tuple[int, int], file: str | None) -> None:
+def _paste(
+    sheet: Image.Image, corner: tuple[int, int], box: tuple[int, int], file: str | Path | None, enlarged: bool
+) -> None:
     if file is None:
         return
     try:
         with Image.open(file, formats=["PNG"]) as picture:
-            picture.thumbnail(box, Image.Resampling.LANCZOS)
-            sheet.paste(picture.convert("RGB"), corner)
+            shown = ImageOps.contain(picture, box, Image.Resampling.LANCZOS) if enlarged else picture
+            shown.thumbnail(box, Image.Resampling.LANCZOS)
+            sheet.paste(shown.convert("RGB"), corner)
     except OSError:
         return  # removed meanwhile: blank
 

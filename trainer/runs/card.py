@@ -19,6 +19,27 @@ class Card:
     celsius: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A card of this machine: its name and the bytes of its memory."""
+
+    name: str
+    memory: int
+
+
+def list_cards() -> list[Installed]:
+    """All NVIDIA cards that the driver knows, by number; an empty list where there is no driver."""
+    try:
+        _wake()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+        return [
+            Installed(str(pynvml.nvmlDeviceGetName(handle)), int(pynvml.nvmlDeviceGetMemoryInfo(handle).total))
+            for handle in handles
+        ]
+    except pynvml.NVMLError:
+        return []
+
+
 def look_at_card(number: int | None = None) -> Card | None:
     """A card by its number, or the first that CUDA_VISIBLE_DEVICES leaves; None where there is no such card.
 

@@ -47,16 +47,19 @@ def launch_command(run: RunFolder, job: Job, trainer: Sequence[str] = TRAINER) -
 
 
 def threads() -> int:
-    """Threads for the arithmetic: OMP_NUM_THREADS where it is set, else one for each core that we may use.
+    """Threads for the arithmetic: OMP_NUM_THREADS where it is set, else one for each core that we may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else cores()
+
+
+def cores() -> int:
+    """Cores of the processor that we may use.
 
     A second thread on the same core (hyper-threading) gains nothing in matrix products, so those are not counted.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
-    logical, cores = psutil.cpu_count() or 1, psutil.cpu_count(logical=False) or 1
+    logical, physical = psutil.cpu_count() or 1, psutil.cpu_count(logical=False) or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
-    return max(1, min(cores, usable))
+    return max(1, min(physical, usable))
 
 
 def settle_threads() -> None:
