@@ -2,15 +2,17 @@
 
     python -m benchmarks.make_demo_model               about three hours on two CPU cores; goes on if cut short
     python -m benchmarks.make_demo_model --quick       a minute of each part, to see that everything fits together
-    python -m benchmarks.make_demo_model --ship        the same, and then models and card into presets/demo
+    python -m benchmarks.make_demo_model --ship        the same; then models and card go to presets/demo
 
 A work folder (outputs/demo-model, or --work) keeps every part as soon as it is done: vae, text-v1 and text-v2, the
 models in unet-v1-out/last and unet-v2-out/last, diary.json with steps, seconds and how well they draw, and card.md.
+The diary of the shipped models is benchmarks/results/demo_model.json.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -32,7 +34,7 @@ from benchmarks.demo_model.folder import ship, write_parts
 from benchmarks.demo_model.networks import make_unet, start_from
 from benchmarks.demo_model.vae import fold, psnr, round_trip, train_vae
 from benchmarks.demo_model.words import Family, train_text_encoder
-from benchmarks.page import ROOT, machine
+from benchmarks.page import RESULTS, ROOT, machine
 from tests.demo.scorer import scores
 from trainer.contract.cli import flags_of
 from trainer.contract.config import ModelSection
@@ -46,6 +48,7 @@ from trainer.training.painter import Drawing, Painter
 SIDE = 128
 GUIDANCE = 4.0
 DRAWING_STEPS = 25
+DRAWN_WITH = f"DDIM, {DRAWING_STEPS} steps, guidance {GUIDANCE}, seeds 0 and up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +259,10 @@ def main() -> None:
             make_base(work, family, arguments.seed)
         models[family] = learn(work, family, steps, arguments.seed, diary)
     judge(work, models, size.prompts, diary)
-    told = card(diary.told, f"DDIM, {DRAWING_STEPS} steps, guidance {GUIDANCE}, seeds 0 and up")
+    told = card(diary.told, DRAWN_WITH)
     (work / "card.md").write_text(told, encoding="utf-8")
     if arguments.ship:
+        shutil.copyfile(work / "diary.json", RESULTS / "demo_model.json")
         for name, family in MODELS.items():
             ship(models[family], SHIPPED / name, with_vae=name == "model")
         (SHIPPED / "README.md").write_text(told, encoding="utf-8")

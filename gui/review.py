@@ -15,10 +15,11 @@ from typing import Any
 
 from trainer.contract.config import TrainingConfig
 from trainer.contract.job import Job, absolute_paths, check_values, job_name
-from trainer.contract.problems import Problem, errors_of
+from trainer.contract.problems import Mend, Problem, errors_of
 from trainer.dataset.check import Report, check_dataset
 from trainer.dataset.plan import Plan
 from trainer.dataset.room import Places, Sizes, room_problems
+from trainer.demo.place import demo_folder
 from trainer.model.inspect import ModelFacts, check_model
 from trainer.model.saved_size import saved_bytes, state_bytes
 from trainer.model.tokenizer import load_tokenizer
@@ -81,7 +82,7 @@ def review(values: Mapping[str, Any], base: Path, *, fresh: bool = False) -> Rev
     values = absolute_paths(values, base)
     config, problems = check_values(values)
     looked_at = config if config is not None else _readable(values, problems)
-    problems = [*problems, *check_card(looked_at)]
+    problems = [*problems, *check_card(looked_at), *_left_of_the_demo(looked_at, base)]
     facts: ModelFacts | None = None
     report: Report | None = None
     if looked_at.model.pretrained_model_name_or_path is not None and not looked_at.images.debug_dataset:
@@ -93,6 +94,18 @@ def review(values: Mapping[str, Any], base: Path, *, fresh: bool = False) -> Rev
     result = Review(values, config, looked_at, tuple(problems), facts, report)
     room = _room_problems(result, base / "runs")
     return Review(values, config, looked_at, (*problems, *room), facts, report) if room else result
+
+
+def _left_of_the_demo(config: TrainingConfig, home: Path) -> list[Problem]:
+    """Who chooses images over the loaded demo still has its ordinary stars beside them."""
+    images, regular, demo = config.data.train_data_dir, config.data.reg_data_dir, demo_folder(home)
+    if images is None or regular is None or images.is_relative_to(demo) or not regular.is_relative_to(demo):
+        return []
+    message = (
+        "The regularization images are still those of the demo: small drawn stars. Leave them out, or choose others."
+    )
+    mend = Mend("Leave them out", {"reg_data_dir": None})
+    return [Problem("disk.demo_regularization", message, ("reg_data_dir",), "warning", (mend,))]
 
 
 def _readable(values: Mapping[str, Any], problems: Sequence[Problem]) -> TrainingConfig:

@@ -3,30 +3,28 @@
 The figures stand in docs/benchmarks.md (`python -m benchmarks.learning`); here are the bounds that they have to keep.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.demo.trials import BEFORE, Trials
+from tests.demo.trials import BEFORE, TRIALS, Trials
 from trainer.demo.make import make_demo
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PROMPTS, STEPS = 48, 12
 
 
 @pytest.fixture(scope="module")
-def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
-    """A home with the demo, in which each trial is trained once."""
+def trials(tmp_path_factory: pytest.TempPathFactory, two_threads: None) -> Trials:
+    """A home with the demo, in which each trial is trained once: all in one go, so that no core waits for a pair."""
     home = tmp_path_factory.mktemp("learning")
     make_demo(home)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield Trials(home, PROMPTS, STEPS)
-    torch.set_num_threads(threads)
+    trials = Trials(home, PROMPTS, STEPS)
+    trials.train(*TRIALS)
+    return trials
 
 
 def weights(model: Path, part: str) -> dict[str, torch.Tensor]:
@@ -37,7 +35,6 @@ def weights(model: Path, part: str) -> dict[str, torch.Tensor]:
 
 def test_the_subject_is_learnt_and_the_rest_is_kept(trials: Trials) -> None:
     """In at most 5 % of 48 pictures before and at least 80 % after; stars stay themselves, colours and places too."""
-    trials.train("subject", "no regularization")
     assert trials.shares(BEFORE, "subject")["subject"] <= 0.05
     assert trials.shares("subject", "subject")["subject"] >= 0.8
     assert trials.shares("subject", "stars")["subject"] <= trials.shares(BEFORE, "stars")["subject"] + 0.05
@@ -48,7 +45,6 @@ def test_the_subject_is_learnt_and_the_rest_is_kept(trials: Trials) -> None:
 
 def test_without_regularization_stars_take_on_the_subjects_look(trials: Trials) -> None:
     """By more than the 5 % that regularization allows; a weight of a twentieth is between the two."""
-    trials.train("no regularization", "prior_loss_weight 0.05")
     with_it, little, without = (
         trials.shares(name, "stars")["subject"] for name in ("subject", "prior_loss_weight 0.05", "no regularization")
     )
@@ -58,7 +54,6 @@ def test_without_regularization_stars_take_on_the_subjects_look(trials: Trials) 
 
 def test_a_style_comes_when_it_is_asked_for(trials: Trials) -> None:
     """Four of five pictures in ink with the words, hardly one in four without; before, none."""
-    trials.train("style", "word")
     assert trials.shares(BEFORE, "in ink")["ink"] <= 0.05
     assert trials.shares("style", "in ink")["ink"] >= 0.8
     assert trials.shares("style", "unstyled")["ink"] <= 0.25
@@ -67,7 +62,7 @@ def test_a_style_comes_when_it_is_asked_for(trials: Trials) -> None:
 
 def test_words_alone_teach_no_new_look_but_a_new_name(trials: Trials) -> None:
     """`encoderonly` leaves the U-Net as it is: it only comes near a star it never drew, and calls another by a word."""
-    _, word = trials.train("encoderonly", "word")
+    (word,) = trials.train("word")
     base = weights(trials.train(BEFORE)[0], "unet")
     assert all(torch.equal(tensor, base[name]) for name, tensor in weights(word, "unet").items())
     assert trials.shares("encoderonly", "subject")["subject"] <= trials.shares("subject", "subject")["subject"] - 0.25
@@ -87,7 +82,6 @@ def test_the_unet_alone_learns_the_subject_too(trials: Trials) -> None:
 
 def test_dropped_captions_teach_what_comes_without_words(trials: Trials) -> None:
     """With `ucg` at a half the subject comes where nothing is asked for, more often than with all captions."""
-    trials.train("no regularization, ucg 0.5")
     dropped, said = (
         trials.shares(name, "without words")["subject"] for name in ("no regularization, ucg 0.5", "no regularization")
     )

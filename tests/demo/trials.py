@@ -32,6 +32,8 @@ ROOT = Path(__file__).parents[2]
 GUIDANCE, BATCH = 4.0, 16
 WORD = "zvx"
 """A word without meaning, to be taught for what the model can draw already: a large red star."""
+WORD_FOLDER = "word"
+"""In the home of the trials; drawn when it is first needed."""
 BEFORE = "before"
 
 Asked = list[tuple[str, Scene | None]]
@@ -63,7 +65,7 @@ TRIALS = {
         {"use_ema": True, "save_raw": True, "lr_scheduler": "constant", "learning_rate": 1e-3, "ema_decay": 0.97},
     ),
     "style": Trial("demo-captioned"),
-    "word": Trial("demo-captioned", {"train_data_dir": "word", "encoderonly": True}),
+    "word": Trial("demo-captioned", {"train_data_dir": WORD_FOLDER, "encoderonly": True}),
 }
 
 
@@ -110,8 +112,8 @@ class Trials:
         }
         saved = {"output_dir": str(out), "output_name": "model", "save_model_as": "diffusers_safetensors"}
         values = {**preset.values, **unsampled, **saved, **trial.changes}
-        if "word" in trial.changes.values():
-            values["train_data_dir"] = str(_teach_a_word(self._home / "word"))
+        if values["train_data_dir"] == WORD_FOLDER:
+            values["train_data_dir"] = str(_teach_a_word(self._home / WORD_FOLDER))
         flags = flags_of({name: value for name, value in values.items() if value is not None})
         command = [sys.executable, "-m", "trainer", "train", *flags, "--run_dir", str(out / "run")]
         threads = max(1, (os.cpu_count() or 1) // self._at_once)

@@ -149,7 +149,7 @@ def test_clicks_lead_on() -> None:
 def test_from_a_folder_to_a_plan(page: "Page", studio_home: Path) -> None:
     """Choose a folder in the page: the plan, the folders, the gallery with pictures and a filter by bucket follow."""
     folder = studio_home / "dataset page" / "3_hill"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for number, size in enumerate([(256, 128), (128, 256), (128, 128)]):
         Image.new("RGB", size, (90, 40 * number, 120)).save(folder / f"{TAG if number == 2 else number}.png")
     wait_for_form(page)
@@ -176,10 +176,10 @@ def test_from_a_folder_to_a_plan(page: "Page", studio_home: Path) -> None:
 
 @pytest.mark.browser
 def test_a_wrong_folder_is_mended_with_one_click(page: "Page", studio_home: Path) -> None:
-    """The inner numbered folder is refused at its box, and the mend puts the one above it there."""
+    """The inner numbered folder is refused beside what was read, and the mend puts the one above it into the box."""
     wait_for_form(page)
     type_into(page, "train_data_dir", str(studio_home / "images" / "10_sks star"))
-    mend = page.locator("#at-box-train_data_dir .at-mends button")
+    mend = page.locator(".at-findings .at-mends button", has_text="Use ")
     mend.wait_for()
     mend.click()
     page.locator(".at-row strong", has_text="10_sks star").wait_for()

@@ -52,6 +52,18 @@ def test_figures_stay_while_a_number_is_typed(home: Path, demo_values: Values) -
     assert found.facts is not None and found.report is not None and found.report.entries
 
 
+def test_own_images_beside_the_demo_s_ordinary_stars_are_told(home: Path, demo_values: Values) -> None:
+    """A warning at the box with one click that mends it; none with the demo's own images, or other ordinary ones."""
+    own = home / "mine" / "1_cat"
+    shutil.copytree(home / "demo" / "images" / "10_sks star", own)
+    told = [p for p in review(demo_values(train_data_dir=str(own.parent)), home).problems if "demo" in p.code]
+    (problem,) = told
+    assert problem.severity == "warning" and problem.fields == ("reg_data_dir",)
+    mended = demo_values(train_data_dir=str(own.parent)) | dict(problem.mends[0].values)
+    for values in (mended, demo_values(), demo_values(train_data_dir=str(own.parent), reg_data_dir=str(own.parent))):
+        assert not [p for p in review(values, home).problems if "demo" in p.code]
+
+
 def test_a_look_without_images_and_model_names_both(tmp_path: Path) -> None:
     """An empty form says what is missing, at the boxes, and reads nothing."""
     found = review({}, tmp_path)
