@@ -32,13 +32,16 @@ _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 _HTML: dict[str, Any] = {"apply_default_css": False}
 
 GOTO_SCRIPT = """
-const lead = (name, tries) => {
-  const box = document.getElementById('at-box-' + name);
-  if (!box?.closest('[role=tabpanel]')?.checkVisibility()) {
-    if (tries) setTimeout(() => lead(name, tries - 1), 50);
+const lead = (name, tries, skipped) => {
+  const box = document.getElementById('at-box-' + name), panel = box?.closest('[role=tabpanel]');
+  box?.closest('.at-group')?.classList.remove('at-closed');
+  const tour = box?.checkVisibility() ? null : panel?.querySelector('.at-tour-on [data-act=skip]');
+  if (!panel?.checkVisibility() || tour) {
+    const skips = !skipped && tour?.checkVisibility();
+    if (skips) tour.click();
+    if (tries) setTimeout(() => lead(name, tries - 1, skipped || skips), 50);
     return;
   }
-  box.closest('.at-group')?.classList.remove('at-closed');
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
   box.scrollIntoView({block: 'center', behavior: calm ? 'auto' : 'smooth'});
   box.querySelector('input, textarea')?.focus({preventScroll: true});
@@ -47,10 +50,13 @@ element.addEventListener('click', (event) => {
   const link = event.target.closest('[data-goto]');
   if (!link) return;
   document.getElementById(`at-tab-${link.dataset.page}-button`)?.click();
-  lead(link.dataset.goto, 60);
+  lead(link.dataset.goto, 200, false);
 });
 """
-"""A click on data-goto leads to the box of that option, on whichever page and in whichever group it stands."""
+"""A click on data-goto leads to the box of that option, on whichever page and in whichever group it stands.
+
+Where the tour stands in place of it, the tour is skipped: who asks for a box wants to set it.
+"""
 
 
 LOOK_SOON = """() => {

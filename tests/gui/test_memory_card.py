@@ -175,6 +175,6 @@ def test_memory_is_measured_on_the_page(page: "Page") -> None:
     page.click('[data-act="measure"]')
     page.fill("#at-train_batch_size input, #at-train_batch_size textarea", "2")
     page.wait_for_selector("text=Measured before boxes were changed", timeout=120_000)
-    page.fill("#at-train_batch_size input, #at-train_batch_size textarea", "4")
+    page.fill("#at-train_batch_size input, #at-train_batch_size textarea", "8")
     page.wait_for_selector(".at-memory-good", timeout=60_000)
     assert "Needs" in page.inner_text(".at-memory") and "The run takes about" in page.inner_text(".at-memory")

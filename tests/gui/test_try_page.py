@@ -80,7 +80,7 @@ def test_a_checkpoint_is_tried(run: RunFolder, page: "Page", studio_url: str) ->
     checkpoint = page.get_by_label("Checkpoint", exact=True)
     page.wait_for_function("document.querySelector('.at-try-page input')?.value.includes('epoch 1, step 3')")
     assert checkpoint.input_value() == f"{NASTY} · epoch 1, step 3"
-    page.get_by_text("Stable Diffusion 1.x").wait_for()
+    page.get_by_text("Stable Diffusion 1.x, predicts noise").wait_for()
     page.get_by_label("Prompt", exact=True).fill("")
     page.locator("#at-draw").click()
     page.get_by_text("There is no prompt.").wait_for()
