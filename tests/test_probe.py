@@ -60,7 +60,7 @@ def untouched(*folders: Path) -> Iterator[None]:
 @pytest.mark.slow
 def test_a_job_that_does_not_fit_is_mended(home: Path) -> None:
     """With too little room the gentlest change that fits is measured and named; no file in the studio comes or goes."""
-    job = ("--train_batch_size", 16, "--resolution", 192, "--max_data_loader_n_workers", 0)
+    job = ("--train_batch_size", 9, "--resolution", 192, "--max_data_loader_n_workers", 0)
     with untouched(home):
         done = trainer("probe", "--preset", "demo", "--home", home, *job, "--within", 1, "--json")
     assert done.returncode == 2, done.stderr
