@@ -142,9 +142,11 @@ def general(count: int) -> Asked:
 
 
 def stars(count: int) -> Asked:
-    """Ordinary stars, named by their ground, their place or neither; of every second the colour is said too."""
-    said = [{"shape", *more, *colour} for more in ({}, {"ground"}, {"position"}) for colour in ({}, {"colour"})]
-    scenes = [replace(scene, shape="star") for scene in _held_out(98, count)]
+    """Ordinary stars, twice as many: named by their ground, their place or neither; of two in three the colour too."""
+    said = [
+        {"shape", *more, *colour} for more in ({}, {"ground"}, {"position"}) for colour in ({}, {"colour"}, {"colour"})
+    ]
+    scenes = [replace(scene, shape="star") for scene in _held_out(98, 2 * count)]
     return [(caption(scene, said[number % len(said)]), None) for number, scene in enumerate(scenes)]
 
 
