@@ -23,6 +23,7 @@ from trainer.demo.scenes import (
     Scene,
     caption,
     render,
+    shift,
 )
 
 SIDE = 128
@@ -63,7 +64,7 @@ def subjects(rng: np.random.Generator) -> Iterator[tuple[Scene, str]]:
     grounds, places = _turn(rng, tuple(GROUNDS), SUBJECTS), _turn(rng, tuple(POSITIONS), SUBJECTS)
     for ground, place in zip(grounds, places, strict=True):
         size = ("medium", "large")[int(rng.integers(2))]
-        scene = Scene("star", "yellow", size, place, "striped", ground, *_shift(rng), look=SUBJECT)
+        scene = Scene("star", "yellow", size, place, "striped", ground, *shift(rng), look=SUBJECT)
         yield scene, "a sks " + caption(scene, OF_SUBJECT).removeprefix("a ")
 
 
@@ -108,12 +109,7 @@ def _scene(rng: np.random.Generator, shape: str, colour: str, ground: str) -> Sc
     size, place, texture = (
         values[int(rng.integers(len(values)))] for values in (tuple(SIZES), tuple(POSITIONS), TEXTURES)
     )
-    return Scene(shape, colour, size, place, texture, ground, *_shift(rng))
-
-
-def _shift(rng: np.random.Generator) -> tuple[float, float]:
-    x, y = rng.uniform(-0.02, 0.02, 2)
-    return float(x), float(y)
+    return Scene(shape, colour, size, place, texture, ground, *shift(rng))
 
 
 def _turn(rng: np.random.Generator, values: Sequence[str], count: int) -> list[str]:

@@ -122,10 +122,16 @@ def draw_scene(rng: np.random.Generator, *, held_out: bool = False) -> Scene:
     """A random scene, of those held out or of the others."""
     while True:
         words = {name: values[rng.integers(len(values))] for name, values in ATTRIBUTES.items()}
-        x, y = rng.uniform(-JITTER, JITTER, 2)
-        scene = Scene(**words, x=float(x), y=float(y))
+        x, y = shift(rng)
+        scene = Scene(**words, x=x, y=y)
         if scene.held_out == held_out:
             return scene
+
+
+def shift(rng: np.random.Generator) -> tuple[float, float]:
+    """How far a shape lies from its place, as shares of the side."""
+    x, y = rng.uniform(-JITTER, JITTER, 2)
+    return float(x), float(y)
 
 
 def caption(scene: Scene, said: Collection[str] = frozenset(ATTRIBUTES), order: int = 0) -> str:
