@@ -31,6 +31,8 @@ PORT = 7860
 PORTS_TRIED = 100
 USER = "atelier"
 """The name to log in with where the studio can be reached from other machines."""
+LARGEST_UPLOAD = "1mb"
+"""Only presets are ever sent to the studio, a few kB each; images and models are read where they lie."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,6 +89,7 @@ def launch(window: Blocks, studio: Studio, host: str, first_port: int, password:
                 footer_links=[],
                 prevent_thread_lock=True,
                 quiet=True,
+                max_file_size=LARGEST_UPLOAD,
                 share=False,
                 ssr_mode=False,
                 run_history=False,

@@ -1,12 +1,13 @@
-"""The preset card: load, save, delete, undo a load, and how far the form has moved from what was loaded.
+"""The preset card: load, import, save, delete, undo a load, and how far the form has moved from what was loaded.
 
-Comes in: the files in presets/ and the studio's own presets. Goes out: filled boxes. Loading always starts from the
-defaults; what stood in the boxes before is kept, for Undo load, until the next one.
+Comes in: the files in presets/, the studio's own presets, and files of other studios. Goes out: filled boxes. Loading
+always starts from the defaults; what stood in the boxes before is kept, for Undo load, until the next one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,8 +16,9 @@ from gradio.components import Component
 from gui.form import differing
 from gui.review import review
 from gui.studio import Studio
+from trainer.contract.foreign.reading import Note
 from trainer.contract.job import absolute_paths, check_values
-from trainer.contract.presets import Preset, delete_preset, list_presets, save_preset
+from trainer.contract.presets import Preset, delete_preset, import_preset, list_presets, save_preset
 from trainer.contract.problems import Problem, errors_of
 from trainer.dataset.wording import counted
 
@@ -33,6 +35,7 @@ class PresetCard:
     differs: gr.HTML
     undo: gr.Button
     delete: gr.Button
+    bring: gr.UploadButton
     save: gr.Button
     naming: gr.Column
     name: gr.Textbox
@@ -47,12 +50,12 @@ class PresetCard:
         """What changes with the chosen preset."""
         return [self.choice, self.about, self.delete, self.undo, self.loaded, self.before]
 
-    def show(self, key: str, said: str = "", before: Any = None) -> dict[Component, Any]:
-        """Updates that show a preset as the chosen one; `said` stands in place of its own line."""
+    def show(self, key: str, said: str = "", before: Any = None, notes: Sequence[Note] = ()) -> dict[Component, Any]:
+        """Updates that show a preset as the chosen one; `said` stands in place of its own line, `notes` below it."""
         preset = presets_of(self.studio).get(key)
         return {
             self.choice: gr.update(choices=choices_of(self.studio), value=key if preset else None),
-            self.about: _line(said or (preset.about if preset else "Choose what to start from.")),
+            self.about: _line(said or (preset.about if preset else "Choose what to start from.")) + _told(notes),
             self.delete: gr.update(visible=preset is not None and preset.own),
             self.undo: gr.update(visible=before is not None),
             self.loaded: key,
@@ -70,6 +73,7 @@ def build_preset_card(studio: Studio) -> PresetCard:
                 )
                 differs = gr.HTML("", apply_default_css=False, elem_classes=["at-differs"])
             with gr.Row(elem_classes=["at-preset-buttons"]):
+                bring = gr.UploadButton("Import", file_types=[".json", ".toml"], min_width=0, elem_id="at-import")
                 save = gr.Button("Save as", min_width=0)
                 delete = gr.Button("Delete", min_width=0, visible=False)
                 undo = gr.Button("Undo load", min_width=0, visible=False, elem_classes=["at-plain"])
@@ -84,7 +88,7 @@ def build_preset_card(studio: Studio) -> PresetCard:
                 leave = gr.Button("Leave it", min_width=0, elem_classes=["at-plain"])
     loaded, before = gr.State(""), gr.State(None)
     return PresetCard(
-        studio, choice, about, differs, undo, delete, save, naming, name, line, keep, leave, loaded, before
+        studio, choice, about, differs, undo, delete, bring, save, naming, name, line, keep, leave, loaded, before
     )
 
 
@@ -96,10 +100,19 @@ def wire_preset_card(card: PresetCard, asked: gr.State) -> None:
         preset = presets_of(card.studio).get(data[card.choice])
         if preset is None:
             return card.show("", "This preset is not there any more. Choose another.") | {asked: data[asked] + 1}
-        flaws = " ".join(preset_flaws(preset.values))
+        return fill(data, preset)
+
+    def take_in(data: dict[Component, Any]) -> dict[Component, Any]:
+        preset = import_preset(Path(data[card.bring]), card.studio.own_presets)
+        if isinstance(preset, list):
+            return {card.about: _line(" ".join(problem.message for problem in preset))}
+        return fill(data, preset)
+
+    def fill(data: dict[Component, Any], preset: Preset) -> dict[Component, Any]:
+        said = " ".join([preset.about, *preset_flaws(preset.values)]).strip()
         before = {"values": form.values(data), "preset": data[card.loaded]}
-        updates = form.fill(preset.values) | card.show(data[card.choice], f"{preset.about} {flaws}".strip(), before)
-        return updates | {asked: data[asked] + 1}
+        shown = card.show(key_of(preset), said, before, preset.notes)
+        return form.fill(absolute_paths(preset.values, card.studio.home)) | shown | {asked: data[asked] + 1}
 
     def undo(before: Mapping[str, Any] | None, count: int) -> dict[Component, Any]:
         before = before or {"values": {}, "preset": ""}
@@ -127,6 +140,7 @@ def wire_preset_card(card: PresetCard, asked: gr.State) -> None:
     boxes = form.components
     fills = [*boxes, *card.shown, asked]
     card.choice.select(load, inputs={*boxes, card.choice, card.loaded, asked}, outputs=fills, **_QUIET)
+    card.bring.upload(take_in, inputs={*boxes, card.bring, card.loaded, asked}, outputs=fills, **_QUIET)
     card.undo.click(undo, inputs=[card.before, asked], outputs=fills, **_QUIET)
     card.delete.click(delete, inputs=[card.choice, asked], outputs=[*card.shown, asked], **_QUIET)
     card.save.click(lambda: gr.update(visible=True), outputs=[card.naming], **_QUIET)
@@ -175,6 +189,15 @@ def differs_line(studio: Studio, key: str | None, values: Mapping[str, Any]) -> 
     if not number:
         return ""
     return f"{counted(number, 'box', 'boxes')} {'differs' if number == 1 else 'differ'} from it"
+
+
+def _told(notes: Sequence[Note]) -> str:
+    """What of another studio's preset is not simply in the boxes, key by key."""
+    if not notes:
+        return ""
+    rows = "".join(f"<dt><code>{escape(note.key)}</code></dt><dd>{escape(note.said)}</dd>" for note in notes)
+    listed = f"{counted(len(notes), 'setting')} of it that {'is' if len(notes) == 1 else 'are'} not the same here"
+    return f'<details class="at-told" open><summary>{listed}</summary><dl>{rows}</dl></details>'
 
 
 def _line(text: str) -> str:

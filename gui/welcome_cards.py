@@ -30,8 +30,11 @@ _OWN = (
         *("Choose model", "model", "at-browse-model"),
     ),
     (
-        *("A preset", "Settings for 1.x or 2.x, with captions or without, for 8 or 12 GB; or one you have saved."),
-        *("Choose preset", "train", "at-preset"),
+        *(
+            "A preset from elsewhere",
+            "kohya_ss, OneTrainer or EveryDream2. You see what was taken over and what was not.",
+        ),
+        *("Import preset", "train", "at-import"),
     ),
 )
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -189,12 +189,16 @@ def job_of(line: Line) -> Job | list[Problem]:
         if not isinstance(job, list) and values:
             changed = make_job({**job.config.flat(), **values})
             job = changed if isinstance(changed, list) else Job(job.name, changed.config, changed.warnings)
-        return problems + job if isinstance(job, list) else problems or job
-    job = make_job(values)
-    return [*problems, *job] if isinstance(job, list) else problems or job
+    else:
+        job = make_job(values)
+    if isinstance(job, list):
+        return [*problems, *job]
+    told = tuple(problem for problem in problems if problem.severity == "warning")
+    return errors_of(problems) or replace(job, warnings=(*told, *job.warnings))
 
 
 def _values(line: Line) -> tuple[dict[str, Any], list[Problem]]:
+    """The values of a line and all that is wrong with them; what of a foreign preset was not taken is a warning."""
     problems = list(line.problems)
     problems += [Problem("value.words", f"“{word}” belongs to no flag.") for word in line.words]
     if "preset" not in line.own:
@@ -204,6 +208,7 @@ def _values(line: Line) -> tuple[dict[str, Any], list[Problem]]:
     preset = load_preset(path if path.is_file() else shipped, base=home_folder(line.own.get("home")))
     if isinstance(preset, list):
         return dict(line.values), problems + preset
+    problems += [Problem("value.preset_foreign", f"{n.key}: {n.said}", severity="warning") for n in preset.notes]
     values = {**preset.values, **line.values}
     if "max_train_epochs" in line.values and "max_train_steps" not in line.values:
         values["max_train_steps"] = None

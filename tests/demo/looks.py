@@ -7,7 +7,7 @@ shades its pixels are nearest to.
 import cv2
 import numpy as np
 
-from tests.demo.scorer import DIFFERS, largest_patch
+from tests.demo.scorer import ground_and_thing
 from trainer.demo.pictures import INK, SUBJECT
 from trainer.demo.scenes import COLOURS, SLATE
 
@@ -24,7 +24,8 @@ MOST = 0.5
 
 def shows_subject(picture: np.ndarray) -> bool:
     """Whether the thing has both colours of the subject and hardly any other."""
-    pixels, patch = _thing(picture)
+    pixels = picture.astype(np.float32)
+    _, patch = ground_and_thing(pixels)
     if patch is None:
         return False
     core = pixels[_shrunk(patch, 1)]
@@ -35,7 +36,8 @@ def shows_subject(picture: np.ndarray) -> bool:
 
 def shows_ink(picture: np.ndarray) -> bool:
     """Whether the thing has a dark outline around something that is not dark; not to be seen on a black ground."""
-    pixels, patch = _thing(picture)
+    pixels = picture.astype(np.float32)
+    _, patch = ground_and_thing(pixels)
     if patch is None:
         return False
     away = np.linalg.norm(pixels - np.asarray(INK, dtype=np.float32), axis=-1)
@@ -44,12 +46,6 @@ def shows_ink(picture: np.ndarray) -> bool:
     if not inside.any():
         return False
     return bool((away[rim] < DARK).mean() >= MOST and (away[inside] < DARK).mean() < 1 - MOST)
-
-
-def _thing(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    pixels = picture.astype(np.float32)
-    border = np.concatenate([pixels[:3].reshape(-1, 3), pixels[-3:].reshape(-1, 3)])
-    return pixels, largest_patch(np.linalg.norm(pixels - np.median(border, axis=0), axis=-1) > DIFFERS)
 
 
 def _shrunk(mask: np.ndarray, by: int) -> np.ndarray:

@@ -32,10 +32,8 @@ TEMPLATE = 48
 def read(picture: np.ndarray) -> dict[str, str]:
     """Attribute -> value of what is drawn; empty for a thing that is not there."""
     pixels = picture.astype(np.float32)
-    border = np.concatenate([pixels[:3].reshape(-1, 3), pixels[-3:].reshape(-1, 3), *_sides(pixels)])
-    shade = np.median(border, axis=0)
+    shade, patch = ground_and_thing(pixels)
     found = {"ground": nearest(shade, GROUNDS), "shape": "", "colour": "", "size": "", "position": "", "texture": ""}
-    patch = largest_patch(np.linalg.norm(pixels - shade, axis=-1) > DIFFERS)
     if patch is None:
         return found
     rows, columns = np.nonzero(patch)
@@ -66,7 +64,14 @@ def scores(pictures: Sequence[np.ndarray], scenes: Sequence[Scene]) -> dict[str,
     return told
 
 
-def largest_patch(mask: np.ndarray) -> np.ndarray | None:
+def ground_and_thing(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """The ground's shade, RGB [3], and the mask of the thing on it, [H, W]; None where there is none."""
+    border = np.concatenate([pixels[:3].reshape(-1, 3), pixels[-3:].reshape(-1, 3), *_sides(pixels)])
+    shade = np.median(border, axis=0)
+    return shade, _largest_patch(np.linalg.norm(pixels - shade, axis=-1) > DIFFERS)
+
+
+def _largest_patch(mask: np.ndarray) -> np.ndarray | None:
     """The largest connected patch of a mask, its holes filled; None where there is none worth the name."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:

@@ -44,12 +44,12 @@ def test_the_subject_is_learnt_and_the_rest_is_kept(trials: Trials) -> None:
 
 
 def test_without_regularization_stars_take_on_the_subjects_look(trials: Trials) -> None:
-    """By more than the 5 % that regularization allows; a weight of a twentieth is between the two."""
+    """By more than the 5 % that regularization allows; with a weight of a twentieth they are hardly protected."""
     with_it, little, without = (
         trials.shares(name, "stars")["subject"] for name in ("subject", "prior_loss_weight 0.05", "no regularization")
     )
     assert without > trials.shares(BEFORE, "stars")["subject"] + 0.05
-    assert with_it < little <= without
+    assert with_it + 0.1 <= little
 
 
 def test_a_style_comes_when_it_is_asked_for(trials: Trials) -> None:
@@ -81,11 +81,10 @@ def test_the_unet_alone_learns_the_subject_too(trials: Trials) -> None:
 
 
 def test_dropped_captions_teach_what_comes_without_words(trials: Trials) -> None:
-    """With `ucg` at a half the subject comes where nothing is asked for, more often than with all captions."""
-    dropped, said = (
-        trials.shares(name, "without words")["subject"] for name in ("no regularization, ucg 0.5", "no regularization")
-    )
-    assert dropped >= said + 0.2
+    """With `ucg` at nine tenths the subject comes where nothing is asked for, more often than with all captions."""
+    said = trials.shares("U-Net alone, no regularization", "without words")["subject"]
+    dropped = trials.shares("U-Net alone, no regularization, ucg 0.9", "without words")["subject"]
+    assert dropped >= said + 0.1
 
 
 def test_the_average_is_calmer_than_the_last_step(trials: Trials) -> None:

@@ -1,5 +1,6 @@
 """The training page in a browser: problems at their boxes, mends, presets, search, and the start."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +151,37 @@ def test_a_preset_of_ones_own_is_saved_and_deleted(training: "Page", studio_home
     training.get_by_role("button", name="Delete").click()
     training.get_by_text("mine is deleted").wait_for()
     assert not path.exists() and (path.parent / "deleted" / "mine.json").exists()
+
+
+def test_a_preset_from_elsewhere_is_imported_and_can_be_undone(
+    training: "Page", studio_home: Path, tmp_path: Path
+) -> None:
+    """Its values stand in the boxes and among one's presets; what is not the same is told; Undo load takes it back."""
+    file = tmp_path / "cats of 2023.json"
+    record = {"max_resolution": "640,640", "epoch": "7", "lr_warmup": "5", "seed": "1234", "<img src=x>": "<b>"}
+    file.write_text(json.dumps(record), encoding="utf-8")
+    type_into(training, "train_batch_size", "7")
+    training.locator(".at-differs", has_text="1 box differs from it").first.wait_for()
+    training.locator("#at-import").locator("xpath=..").locator("input[type=file]").set_input_files(file)
+    training.get_by_text("From kohya_ss: 2 taken as they are, 2 in another form, 1 not known here.").wait_for()
+    training.locator(".at-told dt", has_text="<img src=x>").wait_for()
+    training.wait_for_function("document.querySelector('#at-max_train_epochs input').value === '7'")
+    shown = {name: value_of(training, name) for name in ("seed", "resolution", "train_batch_size", "lr_warmup_steps")}
+    assert shown == {"seed": "1234", "resolution": "640", "train_batch_size": "1", "lr_warmup_steps": "0.05"}
+    assert training.locator("#at-preset input").input_value() == "cats of 2023 (yours)"
+    assert (studio_home / "presets" / "user" / "cats of 2023.json").exists()
+    training.get_by_role("button", name="Undo load").click()
+    training.wait_for_function("document.querySelector('#at-train_batch_size input').value === '7'")
+    training.locator(".at-told").wait_for(state="detached")
+
+
+def test_a_preset_for_something_else_leaves_the_form_alone(training: "Page", tmp_path: Path) -> None:
+    """A LoRA's is refused in one sentence; what stands in the boxes stays."""
+    file = tmp_path / "lora.json"
+    file.write_text(json.dumps({"LoRA_type": "Standard", "max_resolution": "512,512", "seed": 4}), encoding="utf-8")
+    training.locator("#at-import").locator("xpath=..").locator("input[type=file]").set_input_files(file)
+    training.get_by_text("trains a LoRA or an embedding; this studio trains whole models.").wait_for()
+    assert value_of(training, "seed") == "23"
 
 
 def test_what_was_typed_survives_a_reload(training: "Page") -> None:

@@ -141,7 +141,7 @@ def test_the_time_is_that_of_the_last_run(studio: Studio) -> None:
 def test_train_starts_or_says_what_is_to_mend(studio: Studio) -> None:
     """Start stands there with the sum of the Training page; with something to mend the way to it stands instead."""
     ready = drawn(studio, 2)
-    assert 'data-act="start">Start<' in ready and "times 8 epochs" in ready
+    assert 'data-act="start">Start<' in ready and "times 9 epochs" in ready
     wrong = drawn(studio, 2, train_batch_size=0, learning_rate="fast")
     assert "2 things are to mend before it can start." in wrong and 'data-page="train"' in wrong
     assert 'data-act="start"' not in wrong

@@ -43,12 +43,13 @@ def test_skipping_is_remembered(page: "Page") -> None:
 
 
 def test_the_ways_to_one_s_own_open_what_is_there(page: "Page", studio_home: Path) -> None:
-    """Choose folder opens the page's picker, and a chosen folder ends the tour; the others lead to their pages."""
+    """Choose folder opens the page's picker, a chosen folder ends the tour; the others open what they name."""
     page.locator("[data-press=at-browse-model]").click()
     page.locator(".at-picker h2", has_text="Choose the model").wait_for()
     page.get_by_role("tab", name="Dataset").click()
-    page.locator("[data-press=at-preset]").click()
-    page.wait_for_function("document.activeElement.closest('#at-preset') !== null")
+    with page.expect_file_chooser():
+        page.locator("[data-press=at-import]").click()
+    page.locator("#at-import").wait_for()
     page.get_by_role("tab", name="Dataset").click()
     page.locator("[data-press=at-choose-folder]").first.click()
     row = page.locator(".at-dataset .at-picker-rows button")

@@ -1,18 +1,22 @@
 """Presets: one flat JSON object of option values over the defaults, with a line "about".
 
 Loading always starts from the defaults, never from what stood in the form before. This is the only file that knows
-old key names: `MIGRATIONS` is a list of small steps, one per schema version.
+old key names: `MIGRATIONS` is a list of small steps, one per schema version. Presets of other studios are read by
+trainer.contract.foreign, and told what was not simply taken.
 """
 
 import json
 import os
 import re
+import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainer.contract.config import DEFAULTS, OPTIONS
+from trainer.contract.foreign.programs import read_foreign
+from trainer.contract.foreign.reading import Note
 from trainer.contract.job import ALIASES, SCHEMA, absolute_paths, unknown_option
 from trainer.contract.problems import Problem
 
@@ -24,13 +28,17 @@ _META = ("about", "schema")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A named set of values; `own` presets were saved by the user and can be deleted."""
+    """A named set of values; `own` presets were saved by the user and can be deleted.
+
+    `notes` tell what of another studio's preset is not simply one of the values.
+    """
 
     name: str
     path: Path
     about: str
     values: Mapping[str, Any]
     own: bool = False
+    notes: tuple[Note, ...] = ()
 
 
 def list_presets(shipped: Path, own: Path, base: Path | None = None) -> list[Preset]:
@@ -48,15 +56,30 @@ def list_presets(shipped: Path, own: Path, base: Path | None = None) -> list[Pre
 
 
 def load_preset(path: Path, *, base: Path | None = None, own: bool = False) -> Preset | list[Problem]:
-    """Read one preset: its values are migrated to today's names, unknown names are named with the nearest one."""
+    """Read one preset: its values are migrated to today's names, unknown names are named with the nearest one.
+
+    It may be a preset of another studio, or a settings file (.toml) of kohya's scripts.
+    """
+    toml = path.suffix.lower() == ".toml"
     try:
-        record = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        record = tomllib.loads(text) if toml else json.loads(text)
     except FileNotFoundError:
         return [Problem("value.preset", f"There is no preset {path}. Choose another.")]
     except (OSError, ValueError):
-        return [Problem("value.preset", f"{path.name} is no preset that can be read: it is not JSON.")]
+        return [
+            Problem(
+                "value.preset", f"{path.name} is no preset that can be read: it is not {'TOML' if toml else 'JSON'}."
+            )
+        ]
     if not isinstance(record, dict):
         return [Problem("value.preset", f"{path.name} is no preset: it holds no options.")]
+    foreign = read_foreign(record, toml)
+    if isinstance(foreign, Problem):
+        return [foreign]
+    if foreign is not None:
+        values = foreign.values if base is None else absolute_paths(foreign.values, base)
+        return Preset(path.stem, path, foreign.about, values, own, foreign.notes)
     schema = record.get("schema", SCHEMA)
     if not isinstance(schema, int) or schema > SCHEMA:
         return [Problem("value.preset", f"{path.name} was written by a newer version. Update this program to use it.")]
@@ -67,6 +90,18 @@ def load_preset(path: Path, *, base: Path | None = None, own: bool = False) -> P
     if base is not None:
         values = absolute_paths(values, base)
     return unknown or Preset(path.stem, path, str(record.get("about", "")), values, own)
+
+
+def import_preset(path: Path, folder: Path) -> Preset | list[Problem]:
+    """Read any preset and keep it among one's own in `folder`, under a name that is free there."""
+    found = load_preset(path)
+    if isinstance(found, list):
+        return found
+    stem = re.sub(r"[^\w .,()+-]", "-", found.name).lstrip("_ .,()+-").rstrip(". ")[:70] or "imported"
+    names = [stem, *(f"{stem} ({number})" for number in range(2, 1000))]
+    name = next(name for name in names if not (folder / f"{name}.json").exists())
+    saved = save_preset(folder, name, found.values, found.about)
+    return [saved] if isinstance(saved, Problem) else replace(saved, notes=found.notes)
 
 
 def save_preset(folder: Path, name: str, values: Mapping[str, Any], about: str = "") -> Preset | Problem:
