@@ -88,11 +88,11 @@ def test_dropped_captions_teach_what_comes_without_words(trials: Trials) -> None
 
 
 def test_the_average_is_calmer_than_the_last_step(trials: Trials) -> None:
-    """At a rate far too high the averaged weights keep more of what the model knew than those of the last step."""
+    """One picture a step, at a rate that never falls: the averaged weights keep more of what the model knew."""
     (average,) = trials.train("use_ema")
     last = average.with_name(average.name + "-raw")
     calm, rough = (trials.shares_of(model, "general")["colour + shape + position"] for model in (average, last))
-    assert calm >= rough + 0.1
+    assert calm >= rough + 0.05
 
 
 def moved_by(now: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> float:
