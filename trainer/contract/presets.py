@@ -97,7 +97,7 @@ def import_preset(path: Path, folder: Path) -> Preset | list[Problem]:
     found = load_preset(path)
     if isinstance(found, list):
         return found
-    stem = re.sub(r"[^\w .,()+-]", "-", found.name).lstrip("_ .,()+-").rstrip(". ")[:70] or "imported"
+    stem = re.sub(r"[^\w .,()+-]", "-", found.name).lstrip("_ .,()+-")[:70].rstrip(". ") or "imported"
     names = [stem, *(f"{stem} ({number})" for number in range(2, 1000))]
     name = next(name for name in names if not (folder / f"{name}.json").exists())
     saved = save_preset(folder, name, found.values, found.about)
