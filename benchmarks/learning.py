@@ -4,7 +4,7 @@
 
 The trials of tests/demo/trials.py and other seeds of the first, one after the other, each with all cores, and their
 pictures drawn by diffusers. Writes benchmarks/results/learning.json and its section of docs/benchmarks.md. Where trials
-are named only these are measured, and those recorded before stand beside them.
+are named only these are measured, and those recorded on the same machine and day stand beside them.
 """
 
 import json
@@ -37,6 +37,13 @@ SEEDS = {f"seed {seed}": Trial("demo", {"seed": seed}) for seed in (24, 25, 26)}
 MEASURED = TRIALS | SEEDS
 SUBJECT_KINDS = ("subject", "stars", "without words", "general")
 STYLE_KINDS = ("in ink", "unstyled")
+KINDS = {
+    BEFORE: (*SUBJECT_KINDS, *STYLE_KINDS, "word"),
+    EMA: ("general",),
+    "style": STYLE_KINDS,
+    "word": ("word", "general"),
+}
+"""What is drawn with a trial's model, where it is not `SUBJECT_KINDS`."""
 
 Shares = dict[str, dict[str, float]]
 
@@ -46,10 +53,7 @@ def measure(home: Path, names: Sequence[str]) -> dict[str, Any]:
     trials = Trials(home, PROMPTS, STEPS, at_once=1, trials=MEASURED)
     shares: dict[str, Shares] = {}
     for name in names:
-        kinds = {"style": STYLE_KINDS, "word": ("word", "general"), BEFORE: (*SUBJECT_KINDS, *STYLE_KINDS, "word")}
-        shares[name] = {
-            kind: trials.shares(name, kind) for kind in (kinds | {EMA: ("general",)}).get(name, SUBJECT_KINDS)
-        }
+        shares[name] = {kind: trials.shares(name, kind) for kind in KINDS.get(name, SUBJECT_KINDS)}
         if name == EMA:
             (average,) = trials.train(name)
             shares[LAST] = {"general": trials.shares_of(average.with_name(average.name + "-raw"), "general")}
@@ -110,11 +114,11 @@ def section(result: dict[str, Any]) -> str:
             f"`python -m benchmarks.learning`, {result['day']}, {on['processor']}, {on['cores']} cores, Python "
             f"{on['python']}, torch {on['torch']}, diffusers {on['diffusers']}.",
             f"{PROMPTS} pictures of each kind, DDIM, {STEPS} steps, guidance {GUIDANCE}; twice as many of ordinary",
-            "stars. One run each, with the preset's seed 23; three rows have other seeds. The U-Net alone has 100",
-            "steps, all others 180. Raw figures: benchmarks/results/learning.json.",
+            "stars. One run each, with the preset's seed 23. Raw figures: benchmarks/results/learning.json.",
             "",
-            "Preset `demo` with one change each. Share of pictures that show the subject: asked for by name, in",
-            "ordinary stars, and where nothing is asked for; then what whole captions of scenes held out still give.",
+            "Preset `demo` with one change each: 180 steps, 100 for the U-Net alone; three rows have other seeds.",
+            "Share of pictures that show the subject: asked for by name, in ordinary stars, and where nothing is asked",
+            "for; then what whole captions of scenes held out still give.",
             "",
             *_table(("trial", "subject", "in stars", "without words", "colour", "shape", "position"), rows),
             "",
@@ -152,19 +156,19 @@ def _place(name: str) -> int:
 def main() -> None:
     """Measure, and write."""
     torch.set_num_threads(os.cpu_count() or 1)
-    names = sys.argv[1:] or [BEFORE, *MEASURED]
-    recorded = (
-        json.loads((RESULTS / "learning.json").read_text(encoding="utf-8"))
-        if sys.argv[1:]
-        else {"shares": {}, "seconds": {}}
-    )
+    names = sys.argv[1:]
+    here = {"machine": machine(torch=torch.__version__, diffusers=diffusers.__version__), "day": str(date.today())}
+    recorded: dict[str, Any] = {"shares": {}, "seconds": {}}
+    if names:
+        recorded = json.loads((RESULTS / "learning.json").read_text(encoding="utf-8"))
+        if {key: recorded[key] for key in here} != here:
+            sys.exit("The recorded figures are of another machine or day: measure all trials.")
     with tempfile.TemporaryDirectory() as folder:
         make_demo(Path(folder))
-        result = measure(Path(folder), names)
+        result = measure(Path(folder), names or [BEFORE, *MEASURED])
     kept = {name: told for name, told in recorded["shares"].items() if name in (BEFORE, *MEASURED, LAST, TRUE)}
     seconds = {name: took for name, took in recorded["seconds"].items() if name in MEASURED}
-    result = {"shares": kept | result["shares"], "seconds": seconds | result["seconds"]}
-    result |= {"machine": machine(torch=torch.__version__, diffusers=diffusers.__version__), "day": str(date.today())}
+    result = {"shares": kept | result["shares"], "seconds": seconds | result["seconds"], **here}
     write("learning", result, section(result))
 
 

@@ -42,7 +42,8 @@ def write(name: str, result: dict[str, Any], section: str) -> None:
     page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Benchmarks\n"
     if begin in page:
         before, _, rest = page.partition(begin)
-        page = before + whole + rest.partition(end)[2].lstrip("\n")
+        after = rest.partition(end)[2].lstrip("\n")
+        page = before + whole + (f"\n{after}" if after else "")
     else:
         page = page.rstrip("\n") + "\n\n" + whole
     PAGE.write_text(page, encoding="utf-8")

@@ -103,7 +103,7 @@ def wire_preset_card(card: PresetCard, asked: gr.State) -> None:
         return fill(data, preset)
 
     def take_in(data: dict[Component, Any]) -> dict[Component, Any]:
-        preset = import_preset(Path(data[card.bring]), card.studio.own_presets)
+        preset = import_preset(Path(data[card.bring]), card.studio.own_presets, card.studio.home)
         if isinstance(preset, list):
             return {card.about: _line(" ".join(problem.message for problem in preset))}
         return fill(data, preset)
@@ -112,7 +112,7 @@ def wire_preset_card(card: PresetCard, asked: gr.State) -> None:
         said = " ".join([preset.about, *preset_flaws(preset.values)]).strip()
         before = {"values": form.values(data), "preset": data[card.loaded]}
         shown = card.show(key_of(preset), said, before, preset.notes)
-        return form.fill(absolute_paths(preset.values, card.studio.home)) | shown | {asked: data[asked] + 1}
+        return form.fill(preset.values) | shown | {asked: data[asked] + 1}
 
     def undo(before: Mapping[str, Any] | None, count: int) -> dict[Component, Any]:
         before = before or {"values": {}, "preset": ""}

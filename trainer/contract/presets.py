@@ -92,8 +92,11 @@ def load_preset(path: Path, *, base: Path | None = None, own: bool = False) -> P
     return unknown or Preset(path.stem, path, str(record.get("about", "")), values, own)
 
 
-def import_preset(path: Path, folder: Path) -> Preset | list[Problem]:
-    """Read any preset and keep it among one's own in `folder`, under a name that is free there."""
+def import_preset(path: Path, folder: Path, base: Path | None = None) -> Preset | list[Problem]:
+    """Read any preset and keep it among one's own in `folder`, under a name that is free there.
+
+    What comes back is what loading it from there gives, with the notes.
+    """
     found = load_preset(path)
     if isinstance(found, list):
         return found
@@ -101,7 +104,10 @@ def import_preset(path: Path, folder: Path) -> Preset | list[Problem]:
     names = [stem, *(f"{stem} ({number})" for number in range(2, 1000))]
     name = next(name for name in names if not (folder / f"{name}.json").exists())
     saved = save_preset(folder, name, found.values, found.about)
-    return [saved] if isinstance(saved, Problem) else replace(saved, notes=found.notes)
+    if isinstance(saved, Problem):
+        return [saved]
+    kept = load_preset(saved.path, base=base, own=True)
+    return replace(kept, notes=found.notes) if isinstance(kept, Preset) else kept
 
 
 def save_preset(folder: Path, name: str, values: Mapping[str, Any], about: str = "") -> Preset | Problem:

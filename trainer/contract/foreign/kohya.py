@@ -163,10 +163,10 @@ def _rate(found: Reading, epochs: float) -> None:
     elif percent:
         share = {"lr_warmup_steps": percent / 100}
         found.convert("lr_warmup", f"{percent:g} % of all steps: a warm-up of {percent / 100:g}.", share)
-    name, eight, arguments = found.pop("optimizer"), found.pop("use_8bit_adam"), found.pop("optimizer_args")
+    name, eight, arguments = found.pop("optimizer"), found.on("use_8bit_adam"), found.pop("optimizer_args")
     if name is not None:
         lay_optimizer(found, "optimizer", str(name), arguments)
-    elif str(eight).lower() == "true":
+    elif eight:
         lay_optimizer(found, "use_8bit_adam", "AdamW8bit", arguments)
     cycles, power = found.number("lr_scheduler_num_cycles"), found.number("lr_scheduler_power")
     if schedule == "adafactor":

@@ -122,7 +122,7 @@ def _images(found: Reading) -> None:
     found.put("resolution", {"resolution": sizes[0].replace("x", ",")})
     found.take("aspect_ratio_bucketing", "enable_bucket")
     old = found.pop("latent_caching")
-    if _on(found.pop("image_caching")) and old is not False:
+    if found.on("image_caching") and old is not False:
         found.put("image_caching", {"cache_latents": True, "cache_latents_to_disk": True})
 
 
@@ -241,7 +241,7 @@ def _loss(found: Reading) -> None:
     found.take("offset_noise_weight", "noise_offset")
     found.take("perturbation_noise_weight", "ip_noise_gamma")
     found.take("rescale_noise_scheduler_to_zero_terminal_snr", "zero_terminal_snr")
-    if _on(found.pop("force_v_prediction")):
+    if found.on("force_v_prediction"):
         found.put("force_v_prediction", {"v_parameterization": True})
     for key, option in (("min_noising_strength", "min_timestep"), ("max_noising_strength", "max_timestep")):
         given = found.peek(key) is not None
@@ -288,7 +288,3 @@ def _choose(found: Reading, key: str, option: str, names: Mapping[str, str]) -> 
 def _pair(given: Reading, first: str, second: str) -> str | None:
     pair = (given.pop(first), given.pop(second))
     return None if None in pair else f"{pair[0]},{pair[1]}"
-
-
-def _on(value: Any) -> bool:
-    return str(value).lower() == "true"

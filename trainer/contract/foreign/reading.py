@@ -17,6 +17,8 @@ Kind = Literal["converted", "left", "unknown"]
 
 _SWITCH = ("false", "true", "0", "1", "0.0", "1.0", "no", "yes")
 """Off and on in turn, as they are written."""
+_NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
+"""Values that ask for nothing."""
 
 SECRETS = ("api_key", "token", "password", "secret")
 """A key with one of these in its name may hold a secret: its value is neither taken nor shown."""
@@ -71,6 +73,10 @@ class Reading:
         self.leave(key, value, "This is no number.")
         return 0.0
 
+    def on(self, key: str) -> bool:
+        """Whether a switch is on, which is written as text in some years."""
+        return str(self.pop(key)).lower() == "true"
+
     def part(self, key: str, defaults: Mapping[str, Any] | None = None) -> "Reading":
         """A record in the record, to be read by itself, over its defaults; empty where there is none."""
         value = self.pop(key)
@@ -113,7 +119,7 @@ class Reading:
 
     def leave(self, key: str, value: Any, said: str) -> None:
         """Say why a value is not taken, where there is one."""
-        if value not in (None, False, 0, [], {}):
+        if value not in _NOTHING:
             self.notes.append(Note(key, "left", said))
 
     def skip(self, *keys: str) -> None:
@@ -130,7 +136,7 @@ class Reading:
         for key, value in list(self._rest.items()):
             if any(word in key.lower() for word in SECRETS):
                 self.leave(key, self.pop(key), "A secret stays out of presets.")
-            elif value not in (None, False, 0, "", [], {}):
+            elif value not in _NOTHING:
                 self.notes.append(Note(key, "unknown", f"There is nothing like it here; it was {_short(value)}."))
         self._rest.clear()
         for problem in errors_of(check_values(self.values)[1]):
