@@ -1,6 +1,7 @@
 """`python -m trainer probe`: what it measures is what runs need, and it leaves nothing behind."""
 
 import json
+import math
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,13 @@ from PIL import Image
 from tests.conftest import ROOT, trainer
 from tests.tiny_models import Shape, write_model
 from trainer.__main__ import main
-from trainer.contract.events import EventReader, Finished
+from trainer.contract.events import GIB_IN_GB, EventReader, Finished
 from trainer.contract.identity import write_identity
 from trainer.contract.job import Job, make_job
 from trainer.probe_verb import told
 from trainer.runs.folder import new_run
 from trainer.runs.launch import launch_command
-from trainer.runs.measure import Measured, Memory, measure
+from trainer.runs.measure import MARGIN, Measured, Memory, measure
 from trainer.runs.ways import Way
 
 LARGER = Shape(unet=(64, 128, 128, 128), text=64, vae=(16, 32, 32, 32))
@@ -60,15 +61,18 @@ def untouched(*folders: Path) -> Iterator[None]:
 @pytest.mark.slow
 def test_a_job_that_does_not_fit_is_mended(home: Path) -> None:
     """With too little room the gentlest change that fits is measured and named; no file in the studio comes or goes."""
-    job = ("--train_batch_size", 9, "--resolution", 192, "--max_data_loader_n_workers", 0)
+    large = ("--train_batch_size", "20", "--resolution", "192", "--max_data_loader_n_workers", "0")
+    job = ("--preset", "demo", "--home", home, *large)
+    needs = [_need_gib(*job), _need_gib(*job, "--gradient_checkpointing")]
+    # The two are some 20 % apart; what the program itself holds, which is most of both, depends on the machine.
+    room_gib = math.sqrt(needs[0] * needs[1]) * (1 + MARGIN)
     with untouched(home):
-        done = trainer("probe", "--preset", "demo", "--home", home, *job, "--within", 1, "--json")
+        done = trainer("probe", *job, "--within", str(room_gib * GIB_IN_GB), "--json")
     assert done.returncode == 2, done.stderr
     found = json.loads(done.stdout)
     asked, mended = found["measured"]
     assert not found["fits"] and not asked["fits"] and mended["fits"]
     assert found["mend"] == mended["way"] and found["mend"]["values"] == {"gradient_checkpointing": True}
-    assert mended["host"]["need_gib"] < asked["host"]["need_gib"] - 0.02
     assert "Gradient checkpointing: learns" in done.stderr and "it fits, with" in done.stderr
 
 
@@ -132,6 +136,12 @@ def test_the_peak_is_foretold_within_five_percent(tmp_path: Path, capsys: pytest
         assert abs(foretold / was - 1) < 0.05, line
         assert abs((foretold - program) / (was - program) - 1) < 0.10, line
     assert not list(tmp_path.glob("measuring-*")) and len(rows) == 10
+
+
+def _need_gib(*words: str | Path) -> float:
+    """What a job that fits takes of the computer's memory."""
+    measured = json.loads(trainer("probe", *words, "--json", check=True).stdout)["measured"]
+    return float(measured[0]["host"]["need_gib"])
 
 
 def _draw(folder: Path, sizes: list[tuple[int, int]]) -> None:
