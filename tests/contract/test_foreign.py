@@ -335,6 +335,7 @@ def test_settings_of_everydream_are_read() -> None:
         "caption_dropout_rate": 0.1,
         "learning_rate": 2e-6,
         "lr_scheduler": "cosine",
+        "max_grad_norm": 0.0,
         "optimizer_type": "AdamW8bit",
         "use_ema": True,
         "ema_decay": 0.989519,
@@ -396,6 +397,7 @@ ED_KEYS = [
     "gpuid",
     "resolution",
     "lr_scheduler",
+    "clip_grad_norm",
 ]
 
 
@@ -416,7 +418,7 @@ def test_whatever_stands_in_a_preset_the_form_can_show_it(record: dict[str, Any]
 
 def test_an_imported_preset_is_ones_own(tmp_path: Path) -> None:
     """Under a name that is free, the same after loading again; what was told is told at the import only."""
-    file = tmp_path / "#My <cat>.json"
+    file = tmp_path / "#My %22cat%22.json"
     file.write_text(json.dumps(KOHYA), encoding="utf-8")
     first, second = import_preset(file, tmp_path / "own"), import_preset(file, tmp_path / "own")
     assert isinstance(first, Preset) and isinstance(second, Preset)
@@ -433,7 +435,9 @@ def test_ones_own_preset_of_another_machine_is_imported_too(tmp_path: Path) -> N
     assert isinstance(found, Preset) and found.values == {"seed": 3} and not found.notes
     (tmp_path / "bad.json").write_bytes(b"\xff\xfe{}")
     (tmp_path / "bad.toml").write_text("no", encoding="utf-8")
-    for name in ("bad.json", "bad.toml"):
+    (tmp_path / "deep.json").write_text("[" * 100_000, encoding="utf-8")
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000, encoding="utf-8")
+    for name in ("bad.json", "bad.toml", "deep.json", "deep.toml"):
         assert isinstance(import_preset(tmp_path / name, tmp_path / "own"), list)
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["mine.json"]
 

@@ -131,14 +131,15 @@ def test_bucket_rows_count_files_uses_and_gaps() -> None:
 @pytest.mark.parametrize(
     ("values", "samples"),
     [
-        ({"sample_every_n_steps": 4}, [4, 8]),
+        ({"sample_every_n_steps": 4}, [4, 8, 10]),
         ({"sample_every_n_epochs": 2, "sample_at_first": True}, [0, 6, 10]),
         ({"sample_every_n_epochs": 1, "sample_every_n_steps": 5}, [3, 5, 6, 9, 10]),
-        ({}, []),
+        ({"sample_every_n_epochs": 4}, [10]),
+        ({}, [10]),
     ],
 )
 def test_samples_by_steps_and_epochs(values: dict[str, Any], samples: list[int]) -> None:
-    """Three steps an epoch, ten in all: the last epoch is cut short and its samples fall on the last step."""
+    """Three steps an epoch, ten in all: the last epoch is cut short. The last step always has samples."""
     plan = make_plan(config(max_train_steps=10, sample_prompts="a cat", **values), entries(3))
     assert plan.samples == samples
 

@@ -291,8 +291,8 @@ class SampleSection(Section):
     title: ClassVar[str] = "Samples"
 
     sample_prompts: Annotated[str | None, Shown("Prompts", basic=True, look="lines")] = None
-    """One prompt a line, or a .txt file. At the end: --n unwanted words --w width --h height --d seed --s steps
-    --l scale --ss sampler."""
+    """One prompt a line, or a .txt file; drawn after the last step at least. At a line's end: --n unwanted words
+    --w width --h height --d seed --s steps --l scale --ss sampler."""
 
     sample_every_n_steps: Annotated[int | None, Field(ge=1), Shown("Sample every", unit="steps")] = None
     """Draw the prompts each time this many steps are done."""

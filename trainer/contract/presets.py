@@ -66,7 +66,7 @@ def load_preset(path: Path, *, base: Path | None = None, own: bool = False) -> P
         record = tomllib.loads(text) if toml else json.loads(text)
     except FileNotFoundError:
         return [Problem("value.preset", f"There is no preset {path}. Choose another.")]
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return [
             Problem(
                 "value.preset", f"{path.name} is no preset that can be read: it is not {'TOML' if toml else 'JSON'}."
@@ -100,7 +100,8 @@ def import_preset(path: Path, folder: Path, base: Path | None = None) -> Preset 
     found = load_preset(path)
     if isinstance(found, list):
         return found
-    stem = re.sub(r"[^\w .,()+-]", "-", found.name).lstrip("_ .,()+-")[:70].rstrip(". ") or "imported"
+    # A browser sends quotation marks in a file's name as %22.
+    stem = re.sub(r"%22|[^\w .,()+-]", "-", found.name).lstrip("_ .,()+-")[:70].rstrip(". ") or "imported"
     names = [stem, *(f"{stem} ({number})" for number in range(2, 1000))]
     name = next(name for name in names if not (folder / f"{name}.json").exists())
     saved = save_preset(folder, name, found.values, found.about)

@@ -63,6 +63,8 @@ class Plan:
     save_last_n_states: int | None
     states_between: bool
     """Whether states are written into the run's folder every so many minutes."""
+    draws_samples: bool
+    """Whether there are prompts: they are drawn after the last step, whatever else is asked for."""
     sample_every_n_steps: int | None
     sample_every_n_epochs: int | None
     sample_at_first: bool
@@ -121,11 +123,13 @@ class Plan:
     def samples(self) -> list[int]:
         """The steps after which samples are drawn, 0 being the baseline."""
         steps: set[int] = {0} if self.sample_at_first else set()
+        if self.draws_samples:
+            steps.add(self.total_steps)
         if self.sample_every_n_steps:
             steps.update(range(self.sample_every_n_steps, self.total_steps + 1, self.sample_every_n_steps))
         if self.sample_every_n_epochs:
-            ends = range(self.sample_every_n_epochs, self.epochs + 1, self.sample_every_n_epochs)
-            steps.update(min(epoch * self.steps_per_epoch, self.total_steps) for epoch in ends)
+            every = self.sample_every_n_epochs * self.steps_per_epoch
+            steps.update(range(every, self.total_steps + 1, every))
         return sorted(steps)
 
     def as_dict(self) -> dict[str, Any]:
@@ -179,6 +183,7 @@ def make_plan(config: TrainingConfig, entries: Sequence[Entry], world_size: int 
         save_state=config.saves.save_state,
         save_last_n_states=config.saves.save_last_n_states,
         states_between=config.saves.save_state_every_minutes > 0,
+        draws_samples=draws_samples,
         sample_every_n_steps=config.samples.sample_every_n_steps if draws_samples else None,
         sample_every_n_epochs=config.samples.sample_every_n_epochs if draws_samples else None,
         sample_at_first=config.samples.sample_at_first and draws_samples,

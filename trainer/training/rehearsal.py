@@ -222,8 +222,7 @@ def seconds_in_all(config: TrainingConfig, checked: Checked, small: Small, gauge
 def _drawing_steps(config: TrainingConfig, plan: Plan) -> int:
     """Steps of all samples of the run; decoding a picture counts as one."""
     prompts, _ = parse_prompts(config.samples.sample_prompts)
-    times = len({*plan.samples, plan.total_steps})
-    return times * sum(prompt.steps + 1 for prompt in prompts)
+    return len(plan.samples) * sum(prompt.steps + 1 for prompt in prompts)
 
 
 def _enough(batch: Sequence[Use], batches: Batches, trained: Sequence[Entry], gathered: int) -> list[Entry]:

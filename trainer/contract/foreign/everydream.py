@@ -32,7 +32,6 @@ _SAME = {
     "batch_size": "train_batch_size",
     "grad_accum": "gradient_accumulation_steps",
     "gradient_checkpointing": "gradient_checkpointing",
-    "clip_grad_norm": "max_grad_norm",
     "resolution": "resolution",
     "cond_dropout": "caption_dropout_rate",
     "shuffle_tags": "shuffle_caption",
@@ -110,6 +109,8 @@ def _optimizer(found: Reading) -> None:
     if file and found.peek("lr") is None:
         found.leave("lr", file, "The learning rate stands in the optimizer's file: give it here.")
     found.skip("useadam8bit")
+    # Nothing is clipped there unless it is asked for; here it would be, at 1.
+    found.put("clip_grad_norm", {"max_grad_norm": found.number("clip_grad_norm")})
     lay_optimizer(found, "optimizer", "AdamW8bit", None)
 
 
