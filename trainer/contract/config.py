@@ -282,8 +282,8 @@ class NetworkSection(Section):
         Literal["cpu", "same"],
         Shown("The average is kept", words={"cpu": "In the computer's memory", "same": "Where training is"}),
     ] = "cpu"
-    """In the computer's memory it takes none of the card's, but every step copies all trained weights there. On the card
-    it takes 4 bytes for each weight."""
+    """In the computer's memory it takes none of the card's, but every step copies all trained weights there. On the
+    card it takes 4 bytes for each weight."""
 
 
 class SampleSection(Section):
