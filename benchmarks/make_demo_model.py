@@ -1,6 +1,6 @@
 """Make the demo's models from nothing but drawings: the VAE, the text encoders, then the U-Nets by the trainer itself.
 
-    python -m benchmarks.make_demo_model               about three hours on two CPU cores; goes on if cut short
+    python -m benchmarks.make_demo_model               1 h 40 min to 3 h on two CPU cores; goes on if cut short
     python -m benchmarks.make_demo_model --quick       a minute of each part, to see that everything fits together
     python -m benchmarks.make_demo_model --ship        the same; then models and card go to presets/demo
 
