@@ -73,6 +73,7 @@ def test_a_job_that_does_not_fit_is_mended(home: Path) -> None:
     asked, mended = found["measured"]
     assert not found["fits"] and not asked["fits"] and mended["fits"]
     assert found["mend"] == mended["way"] and found["mend"]["values"] == {"gradient_checkpointing": True}
+    assert mended["host"]["need_gib"] < asked["host"]["need_gib"] - 0.02
     assert "Gradient checkpointing: learns" in done.stderr and "it fits, with" in done.stderr
 
 

@@ -7,7 +7,7 @@ from its source at 00ae25ae (train.py) and 5098db83 (train.json, doc/OPTIMIZER.m
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.contract.foreign.optimizer import lay_average, lay_optimizer
+from trainer.contract.foreign.optimizer import lay_average, lay_clipping, lay_optimizer
 from trainer.contract.foreign.reading import Reading
 
 PROGRAM = "EveryDream2"
@@ -109,8 +109,7 @@ def _optimizer(found: Reading) -> None:
     if file and found.peek("lr") is None:
         found.leave("lr", file, "The learning rate stands in the optimizer's file: give it here.")
     found.skip("useadam8bit")
-    # Nothing is clipped there unless it is asked for; here it would be, at 1.
-    found.put("clip_grad_norm", {"max_grad_norm": found.number("clip_grad_norm")})
+    lay_clipping(found)
     lay_optimizer(found, "optimizer", "AdamW8bit", None)
 
 

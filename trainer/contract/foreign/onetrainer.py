@@ -9,7 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from trainer.contract.foreign.onetrainer_keys import DEFAULTS, LEFT, SILENT, SILENT_BEGINNINGS
-from trainer.contract.foreign.optimizer import lay_average, lay_optimizer
+from trainer.contract.foreign.optimizer import lay_average, lay_clipping, lay_optimizer
 from trainer.contract.foreign.reading import Reading, RefusedError
 
 PROGRAM = "OneTrainer"
@@ -152,10 +152,7 @@ def _rate(found: Reading) -> None:
     scaler = found.pop("learning_rate_scaler")
     if scaler not in (None, "NONE"):
         found.leave("learning_rate_scaler", scaler, "The rate is the one that is written here: multiply it yourself.")
-    if found.peek("clip_grad_norm") is None:
-        found.skip("clip_grad_norm")
-        found.put("clip_grad_norm", {"max_grad_norm": 0.0})
-    found.take("clip_grad_norm", "max_grad_norm")
+    lay_clipping(found)
     _optimizer(found)
 
 

@@ -1,4 +1,4 @@
-"""An optimizer of another studio with its arguments, and an average of the weights, laid under ours."""
+"""An optimizer of another studio with its arguments, clipping, and an average of the weights, laid under ours."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -50,6 +50,14 @@ def lay_optimizer(found: Reading, key: str, name: str, arguments: Any) -> None:
         found.convert(f"{key}_args", said, {"optimizer_args": _joined(RELATIVE | kept)})
     elif kept:
         found.put(f"{key}_args", {"optimizer_args": _joined(kept)})
+
+
+def lay_clipping(found: Reading) -> None:
+    """Lay `clip_grad_norm` under ours. Where it is not given nothing is clipped there; here it would be, at 1."""
+    if found.peek("clip_grad_norm") is None:
+        found.skip("clip_grad_norm")
+        found.put("clip_grad_norm", {"max_grad_norm": 0.0})
+    found.take("clip_grad_norm", "max_grad_norm")
 
 
 def lay_average(found: Reading, key: str, decay: float, every: float, device: str) -> None:
