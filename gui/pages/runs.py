@@ -114,7 +114,7 @@ def _wire(studio: Studio, page: RunsPage) -> None:
 
     def act(event: gr.EventData, name: str, comparing: Comparison) -> dict[Component, Any]:
         data = dict(event._data or {})
-        chosen = _choose(page, data, comparing)
+        chosen = _choose(studio, page, data, comparing)
         return chosen if chosen is not None else _act(studio, page, monitors, data, name)
 
     acted = [
@@ -222,12 +222,15 @@ def _digest(html: str) -> bytes:
     return hashlib.blake2b(html.encode(errors="replace"), digest_size=16).digest()
 
 
-def _choose(page: RunsPage, data: Mapping[str, str], comparing: Comparison) -> dict[Component, Any] | None:
+def _choose(
+    studio: Studio, page: RunsPage, data: Mapping[str, str], comparing: Comparison
+) -> dict[Component, Any] | None:
     """What a click chooses for the comparison of runs; None where it is another click."""
     match data.get("act"):
         case "compare":
             # In the order of asking, whatever the order of the ticks: the older run is what the newer is measured by.
-            return {page.frame.shown_run: SEPARATOR.join(sorted(data.get("runs", "").split(SEPARATOR)))}
+            ticked = sorted(runs_named(studio, data.get("runs", "")), key=lambda run: run.asked)
+            return {page.frame.shown_run: SEPARATOR.join(run.path.name for run in ticked)}
         case "compare_axis":
             return {page.comparing: replace(comparing, log=data.get("value") == "Log")}
         case "compare_step":

@@ -76,6 +76,11 @@ class RunFolder:
         except (ValueError, OverflowError):
             return _modified(self.job_file) / 1e9
 
+    @property
+    def asked(self) -> tuple[float, int, str]:
+        """Sorts runs in the order of asking: those of one second by their job.json."""
+        return self.created, _modified(self.job_file), self.path.name
+
 
 def new_run(home: Path, job: Job, *, queued: bool = True, named: bool = False) -> RunFolder:
     """Make HOME/DATE-TIME-NAME with job.json in it. Raises OSError where HOME cannot be written.
@@ -114,8 +119,8 @@ def list_runs(home: Path) -> list[RunFolder]:
             folders = [RunFolder(Path(entry.path)) for entry in entries if entry.is_dir()]
     except FileNotFoundError:
         return []
-    asked = [(run.created, _modified(run.job_file), run.path.name, run) for run in folders if run.job_file.is_file()]
-    return [run for *_, run in sorted(asked, key=lambda row: row[:3], reverse=True)]
+    runs = [run for run in folders if run.job_file.is_file()]
+    return sorted(runs, key=lambda run: run.asked, reverse=True)
 
 
 def _safe_name(name: str) -> str:
