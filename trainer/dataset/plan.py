@@ -119,18 +119,23 @@ class Plan:
         every = self.save_every_n_steps
         return range(every, self.total_steps, every) if every else range(0)
 
+    def samples_at(self, step: int) -> bool:
+        """Whether samples are drawn after step `step`, 0 being before all steps."""
+        if step == 0:
+            return self.sample_at_first
+        due = any(step % every == 0 for every in self._sample_intervals)
+        return due or (self.draws_samples and step == self.total_steps)
+
     @property
     def samples(self) -> list[int]:
         """The steps after which samples are drawn, 0 being the baseline."""
-        steps: set[int] = {0} if self.sample_at_first else set()
-        if self.draws_samples:
-            steps.add(self.total_steps)
-        if self.sample_every_n_steps:
-            steps.update(range(self.sample_every_n_steps, self.total_steps + 1, self.sample_every_n_steps))
-        if self.sample_every_n_epochs:
-            every = self.sample_every_n_epochs * self.steps_per_epoch
-            steps.update(range(every, self.total_steps + 1, every))
-        return sorted(steps)
+        due = {step for every in self._sample_intervals for step in range(every, self.total_steps, every)}
+        return [step for step in sorted({0, *due, self.total_steps}) if self.samples_at(step)]
+
+    @property
+    def _sample_intervals(self) -> list[int]:
+        by_epochs = (self.sample_every_n_epochs or 0) * self.steps_per_epoch
+        return [every for every in (self.sample_every_n_steps, by_epochs) if every]
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON-ready data."""

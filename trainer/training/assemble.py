@@ -186,7 +186,6 @@ def asked_of(config: TrainingConfig, first_step: int) -> Asked:
     return Asked(
         rate=config.rate,
         saves=config.saves,
-        samples=config.samples,
         validation=config.validation,
         text_encoder_stops_at=config.networks.stop_text_encoder_training if stops else None,
         averaged=config.networks.use_ema,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trainer.contract.config import RateSection, SampleSection
+from trainer.contract.config import RateSection
 from trainer.contract.control import Wish
 from trainer.contract.events import Phase, Result
 from trainer.contract.saves import SaveSection
@@ -42,7 +42,6 @@ class Asked:
 
     rate: RateSection
     saves: SaveSection
-    samples: SampleSection
     validation: ValidationSection
     text_encoder_stops_at: int | None
     """The step at which a text encoder that is trained until then is frozen."""
@@ -76,7 +75,7 @@ class Training:
 def learn(training: Training) -> Result:
     """Train to the last step of the plan, or until somebody wants the run to end. Raises `Diverged`."""
     step, plan = training.first_step, training.plan
-    if drawn_at(training.asked.samples, plan, step):
+    if plan.samples_at(step):
         training.sampler.draw(step, training.run, training.events)
     if measured_at(training.asked.validation, plan, step):
         training.validator.measure(step, step // plan.steps_per_epoch, training.events)
@@ -127,15 +126,6 @@ def measured_at(validation: ValidationSection, plan: Plan, step: int) -> bool:
     return bool(validation.validation_split) and step % every == 0
 
 
-def drawn_at(samples: SampleSection, plan: Plan, step: int) -> bool:
-    """Whether samples are drawn after step `step`, 0 being before all steps."""
-    if step == 0:
-        return samples.sample_at_first
-    by_steps = samples.sample_every_n_steps
-    by_epochs = samples.sample_every_n_epochs
-    return any(every and step % every == 0 for every in (by_steps, by_epochs and by_epochs * plan.steps_per_epoch))
-
-
 def wishes_of(readings: Sequence[Reading]) -> set[Wish]:
     """All that was wished in these steps."""
     return {wish for reading in readings for wish in reading.wishes}
@@ -166,7 +156,7 @@ def due_after(asked: Asked, plan: Plan, step: int, wishes: set[Wish]) -> set[Due
         due.add("keep_state")
     if measured_at(asked.validation, plan, step):
         due.add("validate")
-    if "sample" in wishes or drawn_at(asked.samples, plan, step):
+    if "sample" in wishes or plan.samples_at(step):
         due.add("sample")
     return due
 
