@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -15,6 +15,7 @@ import pytest
 from tests.runs.conftest import FAKE_TRAINER, wait_for
 from trainer.contract.events import Event, EventReader, Started, Stepped
 from trainer.contract.identity import is_alive, read_identity
+from trainer.runs import runner
 from trainer.runs.ending import last_words, read_ending
 from trainer.runs.folder import RunFolder, list_runs
 from trainer.runs.processes import ROOT
@@ -125,6 +126,21 @@ def test_stop_and_second_click(ask: Ask) -> None:
     end_run(deaf)
     stop_run(waiting)
     assert status_of(waiting).state == "stopped"
+
+
+def test_stop_between_claim_and_launch_is_heard(home: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A click on Stop when the run is no longer in the queue and its launcher has yet to be born ends it, too."""
+    run = ask("cat", FOREVER)
+    start_launcher = runner.start_detached
+
+    def start_late(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+        stop_run(run)
+        time.sleep(1.5)  # Linux tells the birth of a process up to 1 s early.
+        return start_launcher(command, log)
+
+    monkeypatch.setattr(runner, "start_detached", start_late)
+    runner.work_through(home, "0", FAKE_TRAINER)
+    assert (status_of(run).state, steps_of(run)) == ("stopped", 1)
 
 
 def test_killed_trainer_is_told_with_signal_and_step(ask: Ask) -> None:

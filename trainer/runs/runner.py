@@ -153,6 +153,7 @@ def _next_run(home: Path, lane: str, tried: set[Path]) -> RunFolder | None:
 
 def _train(run: RunFolder, trainer: Sequence[str]) -> None:
     announce_runner(run.path.parent, lane_of(run), run)
+    claimed = time.time()
     if not claim(run):
         return
     job = read_job(run.job_file)
@@ -170,6 +171,10 @@ def _train(run: RunFolder, trainer: Sequence[str]) -> None:
         write_identity(run.launch_file, process.pid)
     except (OSError, psutil.NoSuchProcess) as failure:
         _say(f"{run.path.name}: {run.launch_file.name} could not be written: {failure}")
+    # Wishes count from the launcher's start on. A click between the claim and that start must not be lost.
+    stop = last_stop(run, claimed)
+    if stop is not None:
+        send(run.control_file, stop[0])
     code: int | None = process.wait()
     orphan = _trainer_of(run) if code else None
     if orphan is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from trainer.contract.control import Wish
 from trainer.contract.identity import is_of_this_boot, read_identity
 from trainer.runs.ending import Ending, judge, last_words, read_ending
 from trainer.runs.folder import RunFolder
@@ -25,7 +26,7 @@ _JUST_ASKED_S = 10.0
 _HEARD_S = 5.0
 """A step that is under way when a pause is wished for is done within this, or it shows as running a little longer."""
 
-_STOPS = {
+_STOPS: dict[Wish, str] = {
     "stop": "finishes its step and saves",
     "pause": "finishes its step and leaves the card",
     "stop_without_saving": "finishes its step and ends without saving",
@@ -118,12 +119,12 @@ def _live_status(run: RunFolder) -> Status:
     return Status("running", "Runs." if run.process_file.exists() else "Starts.", since=begun)
 
 
-def _is_passed_over(run: RunFolder, wish: str, sent: float) -> bool:
+def _is_passed_over(run: RunFolder, wish: Wish, sent: float) -> bool:
     """Whether the trainer makes steps although it was to pause: it could not write its state, and warned of that."""
     return wish == "pause" and last_words(run.events_file).stepped > sent + _HEARD_S
 
 
-def last_stop(run: RunFolder, begun: float) -> tuple[str, float] | None:
+def last_stop(run: RunFolder, begun: float) -> tuple[Wish, float] | None:
     """The newest wish to stop since `begun` and when it was sent, or None. Older ones were for an older process."""
     try:
         lines = run.control_file.read_bytes().splitlines()
