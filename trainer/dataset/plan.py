@@ -72,24 +72,24 @@ class Plan:
     @property
     def saves(self) -> list[tuple[int, int]]:
         """(epoch, step) of every save, epochs counted from 1: those of epochs and of steps, then the final one."""
-        between = sorted({*self._epoch_saves, *self._step_saves})
+        between = sorted({*self.epoch_saves, *self.step_saves})
         return [(-(-step // self.steps_per_epoch), step) for step in between] + [(self.epochs, self.total_steps)]
 
     @property
     def save_count(self) -> int:
         """How often a model is written, without listing the steps."""
-        both = math.lcm(self._epoch_saves.step, self._step_saves.step)
-        twice = len(range(both, self.total_steps, both)) if self._epoch_saves and self._step_saves else 0
-        return len(self._epoch_saves) + len(self._step_saves) - twice + 1
+        both = math.lcm(self.epoch_saves.step, self.step_saves.step)
+        twice = len(range(both, self.total_steps, both)) if self.epoch_saves and self.step_saves else 0
+        return len(self.epoch_saves) + len(self.step_saves) - twice + 1
 
     @property
     def models_on_disk(self) -> int:
         """The most models that lie in the output folder at once: an old one goes when the new one is whole."""
-        epochs, steps = len(self._epoch_saves), len(self._step_saves)
+        epochs, steps = len(self.epoch_saves), len(self.step_saves)
         if self.save_last_n_epochs is not None:
             epochs = min(epochs, self.save_last_n_epochs + 1)
         if self.save_last_n_steps is not None:
-            steps = min(steps, self.save_last_n_steps // self._step_saves.step + 2)
+            steps = min(steps, self.save_last_n_steps // self.step_saves.step + 2)
         return min(self.save_count, epochs + steps + 1) * (2 if self.save_raw else 1)
 
     @property
@@ -110,12 +110,14 @@ class Plan:
         return sum(save > step for _, save in self.saves) if step else self.save_count
 
     @property
-    def _epoch_saves(self) -> range:
+    def epoch_saves(self) -> range:
+        """The steps, the last one apart, after which a model is written because an epoch ends."""
         every = (self.save_every_n_epochs or 0) * self.steps_per_epoch
         return range(every, self.total_steps, every) if every else range(0)
 
     @property
-    def _step_saves(self) -> range:
+    def step_saves(self) -> range:
+        """The steps, the last one apart, after which a model is written because it is one of every so many."""
         every = self.save_every_n_steps
         return range(every, self.total_steps, every) if every else range(0)
 

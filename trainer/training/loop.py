@@ -142,11 +142,10 @@ def due_after(asked: Asked, plan: Plan, step: int, wishes: set[Wish]) -> set[Due
 
     Before a stop or a pause only models are due: the resumed run would not write them. Both write their own state.
     """
-    by_epochs, by_steps = asked.saves.save_every_n_epochs, asked.saves.save_every_n_steps
     due: set[Due] = set()
-    if by_epochs and step % (by_epochs * plan.steps_per_epoch) == 0:
+    if step in plan.epoch_saves:
         due.add("save_epoch")
-    elif by_steps and step % by_steps == 0:
+    elif step in plan.step_saves:
         due.add("save_step")
     if "save" in wishes:
         due.add("save_step")
